@@ -249,6 +249,27 @@ def captured_digests(connection: Connection, uid: str) -> list[str]:
     return list(connection.scalars(query))
 
 
+def find_captured(
+    connection: Connection, uid: str, external_ids: Collection[str], metadata: Mapping[str, str]
+) -> list[str]:
+    """Returns the digests of captured inputs that have one of these names and all of these pairs.
+
+    Args:
+        external_ids: empty for any name.
+    """
+    table = _TABLE.c
+    query = select(table.digest, table.metadata).where(table.head_uid == uid, table.digest != "")
+    if external_ids:
+        query = query.where(table.external_id.in_(external_ids))
+    if metadata:
+        query = query.where(table.metadata.is_not(None))
+    return [
+        str(row.digest)
+        for row in connection.execute(query.order_by(table.number))
+        if metadata.items() <= json.loads(row.metadata or "{}").items()
+    ]
+
+
 def delete_captures(connection: Connection, uid: str, digests: Collection[str]) -> None:
     """Deletes a head's captures of these inputs, judged or not; embeddings stay."""
     statement = delete(_TABLE).where(_TABLE.c.head_uid == uid)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from sqlalchemy import ColumnElement, Connection, case, select
 
 from service.store import schema
+from service.store.captures import find_captured
 from service.store.examples import RECORD, ExampleRecord, records_of
 from service.store.metadata import has_pairs
 
@@ -75,10 +76,14 @@ def search_examples(
 
 
 def matching_digests(connection: Connection, uid: str, wanted: Wanted) -> list[str]:
-    """Returns the digests of all examples that are wanted, whatever their texts."""
+    """Returns the digests of all that is wanted and may be forgotten, whatever the texts.
+
+    Of the examples, and of captured inputs by their names and metadata.
+    """
     table = schema.examples.c
     query = select(table.digest).where(*wanted.conditions(uid)).order_by(table.id)
-    return list(connection.scalars(query))
+    captured = find_captured(connection, uid, wanted.external_ids, wanted.metadata or {})
+    return list(dict.fromkeys([*connection.scalars(query), *captured]))
 
 
 def _search_texts(

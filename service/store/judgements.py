@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from sqlalchemy import Connection, case, func, select, update
@@ -16,6 +16,7 @@ from service.store.changes import changed_in
 from service.store.examples import NewExample, delete_example, supersede_feedback
 from service.store.feedback import NewFeedback, store_feedback
 from service.store.heads import require_head
+from service.store.metadata import find_metadata
 from service.store.reviews import find_captures
 
 LABELLED = (CaptureState.CONFIRMED, CaptureState.CORRECTED)
@@ -174,9 +175,14 @@ def _learn(
     fingerprint: str,
 ) -> Judged | ServiceError:
     """Stores a label as feedback, and vouches for it."""
-    assert example.label is not None
+    label = example.label
+    assert label is not None
     known = _example(connection, uid, capture.digest)
-    feedback = NewFeedback(_feedback_id(connection, uid, capture.id), example, example.label)
+    if known is None or known.external_id is None:
+        example = replace(example, external_id=capture.external_id)
+    if capture.metadata and not find_metadata(connection, uid, [capture.digest]):
+        example = replace(example, metadata=capture.metadata)
+    feedback = NewFeedback(_feedback_id(connection, uid, capture.id), example, label)
     stored = store_feedback(
         connection,
         uid,
@@ -187,19 +193,17 @@ def _learn(
     )
     if stored.errors:
         return stored.errors[0]
-    values: dict[str, Any] = {"own_label": example.label, "reviewer": key or None}
+    values: dict[str, Any] = {"own_label": label, "reviewer": key or None}
     if require_head(connection, uid).keep_inputs:
         kept = select(_TABLE.c.input).where(_TABLE.c.number == capture.number).scalar_subquery()
         values["input"] = func.coalesce(schema.examples.c.input, kept)
-    if capture.external_id and (known is None or known.external_id is None):
-        values["external_id"] = capture.external_id
     connection.execute(
         update(schema.examples).filter_by(head_uid=uid, digest=capture.digest).values(**values)
     )
-    if known is not None and known.own_label != example.label:
+    if known is not None and known.own_label != label:
         # A live copy may stand on it as a member of its version, with the label of before.
         changed_in(connection).live.add(uid)
-    state = _state(capture, example.label)
+    state = _state(capture, label)
     return Judged(state, feedback.feedback_id, previous_label=stored.replaced.get(0))
 
 

@@ -80,6 +80,27 @@ def test_traffic_is_kept_once_the_head_says_so_and_forgotten_with_its_digest(
     assert count(transport, head) == 1
 
 
+def test_captured_inputs_are_forgotten_by_their_names_and_metadata(
+    transport: Transport, head: str
+) -> None:
+    capture(transport, head, random_share=1.0)
+    said = [("one", "a/1", {"patient": "7"}), ("two", "a/2", {"patient": "7"}), ("three", "", {})]
+    for words, name, pairs in said:
+        metadata = [common_pb2.Metadata(pairs=pairs)]
+        transport.predict(head, [text(words)], external_ids=[name], metadata=metadata)
+    eventually(lambda: count(transport, head) == 3)
+
+    def forget(**chosen: Any) -> int:
+        request = heads_pb2.ForgetExamplesRequest(head=head, **chosen)
+        forgotten: int = transport.call("ForgetExamples", request).forgotten
+        return forgotten
+
+    assert forget(external_ids=["a/2", "a/3"]) == 1
+    assert forget(metadata=common_pb2.Metadata(pairs={"patient": "8"})) == 0
+    assert forget(metadata=common_pb2.Metadata(pairs={"patient": "7"})) == 1
+    assert count(transport, head) == 1
+
+
 def test_rule_of_the_margin_and_its_metrics(
     transport: Transport, head: str, http: httpx.Client, fingerprint: str
 ) -> None:

@@ -205,7 +205,8 @@ async def test_an_input_that_was_captured_twice_is_shown_and_judged_once(
 async def test_judgement_is_feedback_under_its_id_counts_once_and_is_vouched_for(
     database: Database,
 ) -> None:
-    uid, (name,) = await database.write(captured, capture("x", "a", external_id="file 7"))
+    new = capture("x", "a", external_id="file 7", metadata={"line": "3"})
+    uid, (name,) = await database.write(captured, new)
     (first,) = await tell(database, uid, said(name, "x", "a"))
     assert first == Judged(CaptureState.CONFIRMED, feedback_id=name)
     (again,) = await tell(database, uid, said(name, "x", "a"))
@@ -214,6 +215,7 @@ async def test_judgement_is_feedback_under_its_id_counts_once_and_is_vouched_for
     found = await database.read(stored_examples.find_examples, uid, [text_digest("x")])
     made = found[text_digest("x")]
     assert (made.label, made.reviewer, made.external_id) == ("a", "k1", "file 7")
+    assert made.metadata == {"line": "3"}
     (record,) = (await database.read(find_captures, uid, [name])).values()
     assert (record.judged_label, record.judged_by) == ("a", "k1")
     await database.write(quarantine, uid, [1])  # its copy was dropped: the label stays
