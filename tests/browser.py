@@ -12,7 +12,7 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, sync_playwright
 
-REQUIRED = "TRUNKLINE_TEST_BROWSER"
+REQUIRED = "BROWSER_TESTS"
 """Where this is set to "required", a test that finds no browser fails."""
 
 _NAMES = ("chromium", "google-chrome")

@@ -134,8 +134,7 @@ class Ours(Kept):
         return self.running is not None and self.running.process.poll() is None
 
     def start(self) -> None:
-        if self.running is not None and self.running.process.stdout is not None:
-            self.running.process.stdout.close()
+        self._close_output()  # of one that ended by itself
         self.logs.append(self._folder / f"{self.name}-{len(self.logs)}.log")
         self.running = Running.start(self._command, self.logs[-1])
         self.running.wait_until_serving()
@@ -154,6 +153,7 @@ class Ours(Kept):
         running.process.kill()
         running.process.wait(END_SECONDS)
         psutil.wait_procs(family, END_SECONDS)
+        self._close_output()
         return True
 
     def stop(self) -> int:
@@ -161,7 +161,13 @@ class Ours(Kept):
         assert self.running is not None
         with suppress(ProcessLookupError):
             self.running.process.terminate()
-        return self.running.process.wait(END_SECONDS)
+        status = self.running.process.wait(END_SECONDS)
+        self._close_output()
+        return status
+
+    def _close_output(self) -> None:
+        if self.running is not None and self.running.process.stdout is not None:
+            self.running.process.stdout.close()
 
     def kill_child(self, module: str) -> bool:
         """Ends a process that runs this module for it, if there is one."""

@@ -7,12 +7,14 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import groupby
+from typing import Literal
 
 from adapters.served_accuracy import Served, accuracy, by_class
 from service.errors import InvalidRequest
 from service.replies.heads import timestamp
 from service.replies.reviews import accuracy_message, class_messages
 from service.requests.call import Call
+from service.requests.fields import check_time
 from service.store import Database, served_answers
 from service.store import heads as stored_heads
 from service.store.captures import CaptureState
@@ -47,14 +49,24 @@ class ServedAccuracy:
         counts = await self._database.read(
             served_answers.count_served,
             head.uid,
-            start=request.start_time.ToNanoseconds() / 1e9 if request.HasField("start_time") else 0,
-            end=request.end_time.ToNanoseconds() / 1e9
-            if request.HasField("end_time")
-            else math.inf,
+            start=_time(request, "start_time", 0),
+            end=_time(request, "end_time", math.inf),
             version=request.version,
             period=period,
         )
         return await asyncio.to_thread(_response, counts, period)
+
+
+def _time(
+    request: reviews_pb2.GetServedAccuracyRequest,
+    field: Literal["start_time", "end_time"],
+    otherwise: float,
+) -> float:
+    """Returns a time of the request in seconds since 1970."""
+    if not request.HasField(field):
+        return otherwise
+    said = getattr(request, field)
+    return check_time(field, said.seconds + said.nanos / 1e9)
 
 
 def _response(counts: Sequence[ServedCount], period: int) -> reviews_pb2.GetServedAccuracyResponse:

@@ -13,7 +13,7 @@ from tests.e2e.processes import ROOT, Running
 from tests.e2e.samples import Labelled
 
 ENVIRONMENTS = ROOT / "build" / "clients"
-NEEDED = "TRUNKLINE_CLIENTS"
+NEEDED = "CLIENT_TESTS"
 """Variable with which a missing environment fails a test that would be skipped."""
 
 pytestmark = pytest.mark.long
