@@ -68,3 +68,11 @@ def test_traffic_is_leased_judged_learned_and_counted(transport: Transport, head
     with pytest.raises(Refused) as refused:
         listed(lease=True, page_size=101)
     assert refused.value.field == "page_size"
+
+
+def test_time_before_1970_is_refused_by_its_name(transport: Transport, head: str) -> None:
+    request = reviews_pb2.GetServedAccuracyRequest(head=head)
+    request.end_time.seconds = -1
+    with pytest.raises(Refused) as refused:
+        transport.call("GetServedAccuracy", request)
+    assert (refused.value.code, refused.value.field) == ("INVALID_ARGUMENT", "end_time")
