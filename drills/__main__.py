@@ -69,10 +69,11 @@ async def attempt(module: DrillModule, name: str, options: Options) -> Outcome:
     folder = Path(tempfile.mkdtemp(prefix=f"drill-{name}-", dir=options.keep))
     # Each drill has numbers of its own, so that one alone repeats what it did among all.
     chance = random.Random(f"{options.seed} {name}")
-    drill = Drill(folder, chance, options.long, options.slack)
     try:
-        async with asyncio.timeout(bound) as timeout:
-            return await module.run(drill)
+        with tempfile.TemporaryDirectory(prefix="drill-") as sockets:
+            drill = Drill(folder, Path(sockets), chance, options.long, options.slack)
+            async with asyncio.timeout(bound) as timeout:
+                return await module.run(drill)
     except Exception as error:
         late = isinstance(error, TimeoutError) and timeout.expired()
         words = f"took more than {bound:g} s" if late else f"raised {error!r}"

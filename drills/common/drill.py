@@ -16,12 +16,14 @@ class Drill:
 
     Attributes:
         folder: empty, this drill's own, removed afterwards.
+        sockets: for Unix sockets, whose paths must be short; removed even where `folder` is kept.
         random: made of the seed that is printed; the only source of chance.
         long: whether the long form is asked for, which a person starts by hand.
         slack: multiplies every bound that a busy machine may break; 1 on a quiet one.
     """
 
     folder: Path
+    sockets: Path
     random: random.Random
     long: bool = False
     slack: float = 1.0

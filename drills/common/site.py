@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import random
 import signal
 import socket
 import time
@@ -12,6 +11,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+from drills.common.drill import Drill
 from drills.common.kept import Command, Kept, Ours, Postgres
 from service.access import operator_key
 from tests.e2e import haproxy
@@ -38,9 +38,10 @@ class Site:
         slowest: seconds that a process took, at most, from its end until it served again.
     """
 
-    def __init__(self, folder: Path, chance: random.Random, slack: float) -> None:
-        self._folder, self._random = folder, chance
-        self._ready_seconds = READY_SECONDS * slack
+    def __init__(self, drill: Drill) -> None:
+        self._folder = folder = drill.folder
+        self._random = drill.random
+        self._ready_seconds = READY_SECONDS * drill.slack
         self.killed: Counter[str] = Counter()
         self.rolled = 0
         self.violations: list[str] = []
@@ -48,13 +49,13 @@ class Site:
         self.token = ""
         self._postgres = Postgres()
         self.store = self._postgres.process.url.set(database=DATABASE).render_as_string()
-        path = folder / "extractor.sock"
+        path, cache = drill.sockets / "extractor", drill.sockets / "valkey"
         self._extractor = Ours("extractor", extractor_command("--socket", str(path)), folder)
-        self._valkey = self._make_valkey()
+        self._valkey = self._make_valkey(cache)
         ports = {name: (free_port(), free_port()) for name in haproxy.NAMES}
         options = [
             *("--store", self.store, "--store-connections", "4", "--auth", "required"),
-            *("--extractor", f"unix:{path}", "--shared-cache", f"unix://{folder}/valkey.sock"),
+            *("--extractor", f"unix:{path}", "--shared-cache", f"unix://{cache}"),
             *("--drain-seconds", str(DRAIN_SECONDS), "--fit-threads", "1"),
             *("--drift-delta", "1e-9"),
         ]
@@ -155,8 +156,7 @@ class Site:
     async def _up(self, process: Kept) -> None:
         self.slowest = max(self.slowest, await process.until_up(self._ready_seconds))
 
-    def _make_valkey(self) -> Command:
-        path = self._folder / "valkey.sock"
+    def _make_valkey(self, path: Path) -> Command:
         command = [str(BINARY), "--port", "0", "--unixsocket", str(path)]
         command += ["--save", "", "--appendonly", "no", "--dir", str(self._folder), *BOUNDED]
         return Command("valkey", command, self._folder, lambda: _connect(path))

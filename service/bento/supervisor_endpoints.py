@@ -15,9 +15,7 @@ from typing import Any
 from bentoml._internal.utils import circus
 
 from service.errors import StartupError
-
-MAX_PATH_BYTES = 107
-"""Longest path of a Unix socket on Linux (unix(7)), without the zero at its end."""
+from trunkline.connection.addresses import MAX_SOCKET_PATH_BYTES
 
 
 def keep_private() -> None:
@@ -48,12 +46,12 @@ def _private(arbiter: Any) -> type[Any]:
 
 def _check_length(folder: Path) -> None:
     length = len(bytes(folder / "control"))
-    if length > MAX_PATH_BYTES:
+    if length > MAX_SOCKET_PATH_BYTES:
         folder.rmdir()
         raise StartupError(
-            f"TMPDIR: a path of a Unix socket in it has {length} bytes, at most {MAX_PATH_BYTES} "
-            "are possible; name a shorter one",
+            f"TMPDIR: a path of a Unix socket in it has {length} bytes, at most "
+            f"{MAX_SOCKET_PATH_BYTES} are possible; name a shorter one",
             field="TMPDIR",
-            limit=MAX_PATH_BYTES,
+            limit=MAX_SOCKET_PATH_BYTES,
             value=length,
         )

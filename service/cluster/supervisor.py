@@ -26,9 +26,8 @@ from service.store import Database, open_database
 from service.store.change_feed import clear_changes
 from service.store.data_directory import CLUSTER, lock_directory
 from service.store.page_key import page_key
+from trunkline.connection.addresses import MAX_SOCKET_PATH_BYTES
 
-MAX_PATH_BYTES = 107
-"""Longest path of a Unix socket on Linux (unix(7)), without the zero at its end."""
 LONGEST_NAME = "worker-1000.messages"
 KILL_SECONDS = 0.2
 """Time beyond what a process takes to stop by itself, after which it is killed."""
@@ -49,12 +48,12 @@ def check_folder(settings: ServerSettings) -> None:
         InvalidSettings: their paths would be too long.
     """
     longest = settings.data_dir.absolute() / CLUSTER / LONGEST_NAME
-    if (length := len(os.fsencode(longest))) > MAX_PATH_BYTES:
+    if (length := len(os.fsencode(longest))) > MAX_SOCKET_PATH_BYTES:
         raise InvalidSettings.at(
             "data_dir",
             "a path of a Unix socket in it has {value} bytes, at most {limit} are possible; name a "
             "shorter one, or serve with one worker",
-            MAX_PATH_BYTES,
+            MAX_SOCKET_PATH_BYTES,
             length,
         )
 

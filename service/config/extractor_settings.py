@@ -12,6 +12,7 @@ from models import BackboneError, InputLimits, check_backbones
 from service.addresses import is_loopback, is_origin
 from service.config.sources import MIB, Settings, default_cache_dir
 from service.tls import TlsFiles, read
+from trunkline.connection.addresses import socket_path_fault
 
 GRPC_OVERHEAD_BYTES = 64 * 1024
 GRPC_MARGIN_BYTES = 8 * MIB
@@ -302,6 +303,13 @@ class StandaloneExtractorSettings(ExtractorSettings):
     def loopback_only(self) -> bool:
         """Whether this machine alone is served, so that other names of it are foreign."""
         return is_loopback(self.host) and not self.insecure
+
+    @model_validator(mode="after")
+    def _check_socket(self) -> Self:
+        fault = self.socket and socket_path_fault(self.socket.absolute())
+        if fault:
+            raise ValueError(f"socket: {fault}; name a shorter one, is {str(self.socket)!r}")
+        return self
 
     @model_validator(mode="after")
     def _check_callers(self) -> Self:

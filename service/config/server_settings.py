@@ -16,7 +16,7 @@ from service.config.sources import MIB
 from service.config.store_address import store_url
 from service.config.urls import SecretUrl
 from service.tls import TlsFiles, read
-from trunkline.connection.addresses import host_and_port, is_encrypted
+from trunkline.connection.addresses import address_fault, host_and_port, is_encrypted
 
 LEAST_COST_PER_SECOND = 0.001
 
@@ -249,6 +249,9 @@ class ServerSettings(ExtractorSettings, SharedCacheSettings):
                     "trusted_proxies: each must be an IP address or a network, such as "
                     f"10.0.0.0/24, is {proxy!r}"
                 )
+        fault = self.extractor is not None and address_fault(self.extractor)
+        if fault:
+            raise ValueError(f"extractor: {self.extractor!r} {fault}")
         files = self.extractor_tls_files
         if files is None:
             return self

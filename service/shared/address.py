@@ -7,6 +7,7 @@ from typing import Self
 from urllib.parse import unquote, urlsplit
 
 from service.addresses import is_loopback, join_address
+from trunkline.connection.addresses import socket_path_fault
 
 DEFAULT_PORT = 6379
 FORMS = "redis://HOST:PORT/DATABASE, rediss://… (TLS) or unix:///PATH"
@@ -50,6 +51,8 @@ class RedisAddress:
         database = "" if unix else parts.path.removeprefix("/")
         if unix and (not path.startswith("/") or parts.hostname or port):
             raise ValueError("a Unix socket is unix:///PATH")
+        if fault := socket_path_fault(path):
+            raise ValueError(f"the socket {fault}")
         if not unix and not parts.hostname:
             raise ValueError(f"names no host: must be {FORMS}")
         if database and not (database.isascii() and database.isdigit()):

@@ -273,6 +273,22 @@ def test_config_without_a_path_is_refused() -> None:
         server("--config")
 
 
+def test_address_of_an_extractor_that_is_none_is_refused() -> None:
+    for address, fault in {
+        "gpu": "has no port",
+        "http://gpu:1": "is a web address of REST",
+        f"unix:/{'x' * 107}": "has a path of 108 bytes, and a socket's has at most 107",
+    }.items():
+        with pytest.raises(InvalidSettings, match=f"^extractor: .*{fault}"):
+            server("--extractor", address)
+    assert server("--extractor", f"unix:/{'x' * 106}").extractor
+
+
+def test_socket_whose_path_is_too_long_is_refused() -> None:
+    with pytest.raises(InvalidSettings, match=r"^socket: has a path of 108 bytes.* at most 107"):
+        parse_settings(StandaloneExtractorSettings, "trunkline", ["--socket", f"/{'x' * 107}"])
+
+
 def test_extractor_has_its_own_settings() -> None:
     settings = parse_settings(
         StandaloneExtractorSettings,

@@ -11,9 +11,10 @@ from urllib.parse import urlsplit
 from trunkline.errors import InvalidArgument
 
 DEFAULT_ADDRESS = "127.0.0.1:50051"
+MAX_SOCKET_PATH_BYTES = 107
+"""Longest path of a Unix socket on Linux (unix(7)), without the zero at its end."""
 
 _PATH = ("/", "./", "../")
-_MOST_BYTES = 107  # of the path in a socket's address (sockaddr_un), without the byte that ends it
 _FORM = "HOST:PORT, https://HOST:PORT, dns:///HOST:PORT or unix:PATH"
 _BALANCED = "dns:///"
 _ENCRYPTED = ("https://", "grpcs://")
@@ -36,8 +37,7 @@ def check_address(address: str) -> str:
             limit=_FORM,
             value=repr(address)[:100],
         )
-    socket = address.removeprefix("unix:") if address.startswith("unix:") else ""
-    reason = _socket_fault(socket) if socket else _fault(host_and_port(address))
+    reason = address_fault(address)
     if reason is None:
         return address
     meant = suggested_address(address)
@@ -48,6 +48,12 @@ def check_address(address: str) -> str:
         limit=_FORM,
         value=address,
     )
+
+
+def address_fault(address: str) -> str | None:
+    """Returns what is wrong with an address, such as "has no port"; None if nothing is."""
+    socket = address.removeprefix("unix:") if address.startswith("unix:") else ""
+    return _socket_fault(socket) if socket else _fault(host_and_port(address))
 
 
 def is_encrypted(address: str) -> bool:
@@ -101,14 +107,19 @@ def other_port(address: str) -> str | None:
     return None if port == _DEFAULT_PORT or host in ("", "unix") else f"{host}:{_DEFAULT_PORT}"
 
 
+def socket_path_fault(path: str | os.PathLike[str]) -> str | None:
+    """Returns what is wrong with the length of a Unix socket's path; None if nothing is."""
+    size = len(os.fsencode(path))
+    if size > MAX_SOCKET_PATH_BYTES:
+        return f"has a path of {size} bytes, and a socket's has at most {MAX_SOCKET_PATH_BYTES}"
+    return None
+
+
 def _socket_fault(path: str) -> str | None:
     """Returns what is wrong with the path of a Unix socket."""
     if _TWO_SLASHES.match(f"unix:{path}"):
         return "has two slashes, where a path has one or three"
-    size = len(os.fsencode(path))
-    if size > _MOST_BYTES:
-        return f"has a path of {size} bytes, and a socket's has at most {_MOST_BYTES}"
-    return None
+    return socket_path_fault(path)
 
 
 def _fault(address: str) -> str | None:

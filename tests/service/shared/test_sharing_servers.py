@@ -97,6 +97,7 @@ def test_nobody_is_shown_the_password(
         ("redis:// host", "without spaces"),
         ("unix://relative.sock", "unix:///PATH"),
         ("unix:relative.sock", "unix:///PATH"),
+        (f"unix:///{'x' * 107}", "has a path of 108 bytes, and a socket's has at most 107"),
         ("", "must be redis://"),
     ],
 )
