@@ -34,9 +34,11 @@ from service.extraction.decoding import DecodeCalls, DecodeThreads
 from service.extraction.local import LocalExtractor
 from service.extraction.metered import MeteredExtractor
 from service.extraction.remote import RemoteExtractor
+from service.fitting.process import FitProcess
 from service.handlers.advice import Advice
 from service.handlers.audit import AuditLog
 from service.handlers.backbones import Admin
+from service.handlers.classification import Classification
 from service.handlers.examples import Examples
 from service.handlers.exporting import Exporting
 from service.handlers.feedback import Feedback
@@ -176,6 +178,7 @@ class Application(ServedRequests):
         self._jobs = parts.jobs
         if self._peers.fleet is not None:
             self._peers.fleet.on_renewed = self._take_over
+        self._fit_for_calls = FitProcess(settings.fit_threads, settings.child_silence_seconds)
         handlers = handlers_by_name(
             OF_THE_SERVER,
             extraction_of(settings, self._extractor, embeddings),
@@ -190,6 +193,16 @@ class Application(ServedRequests):
                 self.metrics,
                 Reasons(self._database, neighbours),
                 self._captures,
+            ),
+            Classification(
+                self._extractor,
+                embeddings,
+                self._fit_for_calls,
+                settings.input_limits,
+                settings.max_rows_per_request,
+                settings.max_label_bytes,
+                settings.fit_timeout_seconds,
+                self.metrics,
             ),
             Feedback(
                 self._database,
@@ -304,6 +317,7 @@ class Application(ServedRequests):
         """Stops; what is acknowledged is on disk."""
         self._audit.close()
         self._capture_retention.close()
+        await self._fit_for_calls.close()
         await self._jobs.close()  # first: what is under way may wait for a fit that hangs
         await self._usage.close()
         await self._captures.close()

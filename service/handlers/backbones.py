@@ -10,9 +10,10 @@ import numpy as np
 
 from models import InputLimits
 from service.concurrency.tasks import UninterruptedTasks
+from service.embedding.default_backbone import named_or_default
 from service.embedding.resolved import Resolved
 from service.embedding.resolver import EmbeddingResolver
-from service.errors import InvalidRequest, PermissionDenied, PreconditionFailed
+from service.errors import InvalidRequest, PermissionDenied
 from service.extraction import BackboneInfo, Extractor
 from service.replies.messages import message_of
 from service.replies.rows import row_error
@@ -42,7 +43,7 @@ class Extraction:
         tenant = TenantName.parse(request.tenant, field="tenant").tenant
         check_rows("inputs", len(request.inputs), self._max_rows)
         raws = await read_inputs(request.inputs, self._limits)
-        backbone = self._backbone(request.backbone, raws)
+        backbone = named_or_default(self._extractor, request.backbone, raws)
         check_reply(call, len(raws), FLOAT_BYTES * backbone.dim)
         outcomes = await self._embeddings.resolve(tenant, backbone, raws, deadline=call.deadline)
         response = extraction_pb2.EmbedResponse(
@@ -61,16 +62,6 @@ class Extraction:
         return extraction_pb2.ListBackbonesResponse(
             backbones=[backbone_message(info) for info in self._extractor.backbones()]
         )
-
-    def _backbone(self, name: str, raws: list[RawInput | Exception]) -> BackboneInfo:
-        if name:
-            return self._extractor.backbone(name)
-        for raw in raws:
-            if isinstance(raw, RawInput) and raw.kind.modality is not None:
-                return self._extractor.default_backbone(raw.kind.modality)
-        for info in self._extractor.backbones():
-            return info
-        raise PreconditionFailed("backbone: none is loaded", field="backbone", value="none")
 
 
 @dataclass(eq=False)

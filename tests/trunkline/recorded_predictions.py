@@ -90,6 +90,38 @@ class RecordedPredictions(State):
             predictions=[group] if good else [], digests=digests, errors=errors
         )
 
+    def Classify(self, request: Any, context: Any) -> Any:
+        self._record("Classify", request, context)
+        labels = sorted({example.label for example in request.examples})
+        digests = [digest_of(item) for item in request.inputs]
+        good = [row for row, name in enumerate(digests) if name not in self.bad_digests]
+        group = prediction_pb2.HeadPredictions(
+            labels=labels,
+            rows=good,
+            indices=_uint32([0] * len(good)),
+            probabilities=common_pb2.Tensor(
+                dtype="float32",
+                shape=[len(good), 1],
+                data=struct.pack(f"<{len(good)}f", *[0.75] * len(good)),
+            ),
+        )
+        group.indices.shape[:] = [len(good), 1]
+        bad = [
+            row
+            for row, example in enumerate(request.examples)
+            if digest_of(example.input) in self.bad_digests
+        ]
+        return prediction_pb2.ClassifyResponse(
+            predictions=group,
+            digests=digests,
+            errors=[self._error(row, "bad") for row in range(len(digests)) if row not in good],
+            backbone=request.backbone or "minilm/l6-v2",
+            example_errors=[self._error(row, "bad") for row in bad],
+            truncated_examples=[len(request.examples) - 1],
+            family="prototype",
+            estimate=heads_pb2.Estimate(method="leave-one-out", accuracy=1.0),
+        )
+
     def SendFeedback(self, request: Any, context: Any) -> Any:
         seen = [row.id in self.feedback_ids for row in request.feedback]
         self.feedback_ids |= {row.id for row in request.feedback}

@@ -36,6 +36,7 @@ def test_the_exported_names_are_these() -> None:
         "ChangedRow",
         "Changes",
         "ClassReport",
+        "Classification",
         "Decide",
         "Decision",
         "DecisionCurve",

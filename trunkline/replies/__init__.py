@@ -31,6 +31,14 @@ def predictions(reply: prediction_pb2.PredictResponse, count: int) -> list[Predi
     return _in_order(found, reply.errors, count)
 
 
+def classified(reply: prediction_pb2.ClassifyResponse, count: int) -> list[Prediction | RowFailure]:
+    """Reads the outcome of each of `count` rows, in order. Raises `DataLoss` if a row has none."""
+    found = {}
+    if reply.predictions.rows:
+        found = _group(reply.predictions, reply.digests, set(reply.truncated))
+    return _in_order(found, reply.errors, count)
+
+
 def embeddings(reply: extraction_pb2.EmbedResponse, count: int) -> list[Embedding | RowFailure]:
     """Reads the outcome of each of `count` rows, in order. Raises `DataLoss` if a row has none."""
     values = unpack(reply.embeddings, "float32", dimensions=2)

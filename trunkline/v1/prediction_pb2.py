@@ -24,10 +24,12 @@ _sym_db = _symbol_database.Default()
 
 from google.api import annotations_pb2 as google_dot_api_dot_annotations__pb2
 from trunkline.v1 import access_pb2 as trunkline_dot_v1_dot_access__pb2
+from trunkline.v1 import advice_pb2 as trunkline_dot_v1_dot_advice__pb2
 from trunkline.v1 import common_pb2 as trunkline_dot_v1_dot_common__pb2
+from trunkline.v1 import heads_pb2 as trunkline_dot_v1_dot_heads__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dtrunkline/v1/prediction.proto\x12\x0ctrunkline.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x19trunkline/v1/access.proto\x1a\x19trunkline/v1/common.proto\"\xd4\x02\n\x0ePredictRequest\x12\x0c\n\x04head\x18\x01 \x01(\t\x12#\n\x06inputs\x18\x02 \x03(\x0b\x32\x13.trunkline.v1.Input\x12\r\n\x05heads\x18\x03 \x03(\t\x12\r\n\x05top_k\x18\x04 \x01(\r\x12\x0f\n\x07version\x18\x05 \x01(\r\x12\x1c\n\x0f\x63onformal_level\x18\x06 \x01(\x01H\x00\x88\x01\x01\x12\x1a\n\raverage_views\x18\x07 \x01(\rH\x01\x88\x01\x01\x12,\n\x07\x63\x61pture\x18\x08 \x01(\x0e\x32\x1b.trunkline.v1.CaptureChoice\x12\x14\n\x0c\x65xternal_ids\x18\t \x03(\t\x12(\n\x08metadata\x18\n \x03(\x0b\x32\x16.trunkline.v1.Metadata\x12\x12\n\nneighbours\x18\x0b \x01(\rB\x12\n\x10_conformal_levelB\x10\n\x0e_average_views\"\xb7\x01\n\x0fPredictResponse\x12\x32\n\x0bpredictions\x18\x01 \x03(\x0b\x32\x1d.trunkline.v1.HeadPredictions\x12\x0f\n\x07\x64igests\x18\x02 \x03(\t\x12&\n\x06\x65rrors\x18\x03 \x03(\x0b\x32\x16.trunkline.v1.RowError\x12$\n\x06timing\x18\x04 \x01(\x0b\x32\x14.trunkline.v1.Timing\x12\x11\n\ttruncated\x18\x05 \x03(\r\"\xa5\x03\n\x0fHeadPredictions\x12\x0c\n\x04head\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\r\x12\x0e\n\x06labels\x18\x03 \x03(\t\x12\x0c\n\x04rows\x18\x04 \x03(\r\x12%\n\x07indices\x18\x05 \x01(\x0b\x32\x14.trunkline.v1.Tensor\x12+\n\rprobabilities\x18\x06 \x01(\x0b\x32\x14.trunkline.v1.Tensor\x12\'\n\tset_sizes\x18\x07 \x01(\x0b\x32\x14.trunkline.v1.Tensor\x12)\n\x0bset_indices\x18\x08 \x01(\x0b\x32\x14.trunkline.v1.Tensor\x12%\n\x07novelty\x18\t \x01(\x0b\x32\x14.trunkline.v1.Tensor\x12\r\n\x05novel\x18\n \x03(\x08\x12\x10\n\x08\x61\x62stains\x18\x0b \x01(\x08\x12\x0c\n\x04live\x18\x0c \x01(\x08\x12)\n\tdecisions\x18\r \x03(\x0e\x32\x16.trunkline.v1.Decision\x12,\n\nneighbours\x18\x0e \x03(\x0b\x32\x18.trunkline.v1.Neighbours\"9\n\nNeighbours\x12+\n\nneighbours\x18\x01 \x03(\x0b\x32\x17.trunkline.v1.Neighbour\"h\n\tNeighbour\x12\x0e\n\x06\x64igest\x18\x01 \x01(\t\x12\r\n\x05label\x18\x02 \x01(\t\x12\x12\n\nsimilarity\x18\x03 \x01(\x01\x12\x18\n\x0b\x65xternal_id\x18\x04 \x01(\tH\x00\x88\x01\x01\x42\x0e\n\x0c_external_id\"M\n\x13SendFeedbackRequest\x12\x0c\n\x04head\x18\x01 \x01(\t\x12(\n\x08\x66\x65\x65\x64\x62\x61\x63k\x18\x02 \x03(\x0b\x32\x16.trunkline.v1.Feedback\"\x9d\x01\n\x08\x46\x65\x65\x64\x62\x61\x63k\x12\n\n\x02id\x18\x01 \x01(\t\x12\"\n\x05input\x18\x02 \x01(\x0b\x32\x13.trunkline.v1.Input\x12\r\n\x05label\x18\x03 \x01(\t\x12\x18\n\x0b\x65xternal_id\x18\x04 \x01(\tH\x00\x88\x01\x01\x12(\n\x08metadata\x18\x05 \x01(\x0b\x32\x16.trunkline.v1.MetadataB\x0e\n\x0c_external_id\"\x9c\x01\n\x14SendFeedbackResponse\x12\x0b\n\x03ids\x18\x01 \x03(\t\x12\x0f\n\x07\x64igests\x18\x02 \x03(\t\x12\x12\n\nduplicates\x18\x03 \x03(\x08\x12&\n\x06\x65rrors\x18\x04 \x03(\x0b\x32\x16.trunkline.v1.RowError\x12\x11\n\ttruncated\x18\x05 \x03(\r\x12\x17\n\x0fprevious_labels\x18\x06 \x03(\t*N\n\x08\x44\x65\x63ision\x12\x18\n\x14\x44\x45\x43ISION_UNSPECIFIED\x10\x00\x12\x13\n\x0f\x44\x45\x43ISION_ACCEPT\x10\x01\x12\x13\n\x0f\x44\x45\x43ISION_REVIEW\x10\x02*d\n\rCaptureChoice\x12\x1e\n\x1a\x43\x41PTURE_CHOICE_UNSPECIFIED\x10\x00\x12\x19\n\x15\x43\x41PTURE_CHOICE_ALWAYS\x10\x01\x12\x18\n\x14\x43\x41PTURE_CHOICE_NEVER\x10\x02\x32\xb3\x02\n\x11PredictionService\x12\x84\x01\n\x07Predict\x12\x1c.trunkline.v1.PredictRequest\x1a\x1d.trunkline.v1.PredictResponse\"<\xba\xfb\x18\t\n\x01\x01\x12\x04head\x82\xd3\xe4\x93\x02)\"$/v1/{head=tenants/*/heads/*}:predict:\x01*\x12\x96\x01\n\x0cSendFeedback\x12!.trunkline.v1.SendFeedbackRequest\x1a\".trunkline.v1.SendFeedbackResponse\"?\xba\xfb\x18\x0b\n\x01\x02\x12\x04head\x18\x01\x82\xd3\xe4\x93\x02*\"%/v1/{head=tenants/*/heads/*}:feedback:\x01*b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dtrunkline/v1/prediction.proto\x12\x0ctrunkline.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x19trunkline/v1/access.proto\x1a\x19trunkline/v1/advice.proto\x1a\x19trunkline/v1/common.proto\x1a\x18trunkline/v1/heads.proto\"\xd4\x02\n\x0ePredictRequest\x12\x0c\n\x04head\x18\x01 \x01(\t\x12#\n\x06inputs\x18\x02 \x03(\x0b\x32\x13.trunkline.v1.Input\x12\r\n\x05heads\x18\x03 \x03(\t\x12\r\n\x05top_k\x18\x04 \x01(\r\x12\x0f\n\x07version\x18\x05 \x01(\r\x12\x1c\n\x0f\x63onformal_level\x18\x06 \x01(\x01H\x00\x88\x01\x01\x12\x1a\n\raverage_views\x18\x07 \x01(\rH\x01\x88\x01\x01\x12,\n\x07\x63\x61pture\x18\x08 \x01(\x0e\x32\x1b.trunkline.v1.CaptureChoice\x12\x14\n\x0c\x65xternal_ids\x18\t \x03(\t\x12(\n\x08metadata\x18\n \x03(\x0b\x32\x16.trunkline.v1.Metadata\x12\x12\n\nneighbours\x18\x0b \x01(\rB\x12\n\x10_conformal_levelB\x10\n\x0e_average_views\"\xb7\x01\n\x0fPredictResponse\x12\x32\n\x0bpredictions\x18\x01 \x03(\x0b\x32\x1d.trunkline.v1.HeadPredictions\x12\x0f\n\x07\x64igests\x18\x02 \x03(\t\x12&\n\x06\x65rrors\x18\x03 \x03(\x0b\x32\x16.trunkline.v1.RowError\x12$\n\x06timing\x18\x04 \x01(\x0b\x32\x14.trunkline.v1.Timing\x12\x11\n\ttruncated\x18\x05 \x03(\r\"\xa5\x03\n\x0fHeadPredictions\x12\x0c\n\x04head\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\r\x12\x0e\n\x06labels\x18\x03 \x03(\t\x12\x0c\n\x04rows\x18\x04 \x03(\r\x12%\n\x07indices\x18\x05 \x01(\x0b\x32\x14.trunkline.v1.Tensor\x12+\n\rprobabilities\x18\x06 \x01(\x0b\x32\x14.trunkline.v1.Tensor\x12\'\n\tset_sizes\x18\x07 \x01(\x0b\x32\x14.trunkline.v1.Tensor\x12)\n\x0bset_indices\x18\x08 \x01(\x0b\x32\x14.trunkline.v1.Tensor\x12%\n\x07novelty\x18\t \x01(\x0b\x32\x14.trunkline.v1.Tensor\x12\r\n\x05novel\x18\n \x03(\x08\x12\x10\n\x08\x61\x62stains\x18\x0b \x01(\x08\x12\x0c\n\x04live\x18\x0c \x01(\x08\x12)\n\tdecisions\x18\r \x03(\x0e\x32\x16.trunkline.v1.Decision\x12,\n\nneighbours\x18\x0e \x03(\x0b\x32\x18.trunkline.v1.Neighbours\"9\n\nNeighbours\x12+\n\nneighbours\x18\x01 \x03(\x0b\x32\x17.trunkline.v1.Neighbour\"h\n\tNeighbour\x12\x0e\n\x06\x64igest\x18\x01 \x01(\t\x12\r\n\x05label\x18\x02 \x01(\t\x12\x12\n\nsimilarity\x18\x03 \x01(\x01\x12\x18\n\x0b\x65xternal_id\x18\x04 \x01(\tH\x00\x88\x01\x01\x42\x0e\n\x0c_external_id\"\x96\x01\n\x0f\x43lassifyRequest\x12\x0e\n\x06tenant\x18\x01 \x01(\t\x12\x10\n\x08\x62\x61\x63kbone\x18\x02 \x01(\t\x12-\n\x08\x65xamples\x18\x03 \x03(\x0b\x32\x1b.trunkline.v1.LabelledInput\x12#\n\x06inputs\x18\x04 \x03(\x0b\x32\x13.trunkline.v1.Input\x12\r\n\x05top_k\x18\x05 \x01(\r\"\xd0\x02\n\x10\x43lassifyResponse\x12\x32\n\x0bpredictions\x18\x01 \x01(\x0b\x32\x1d.trunkline.v1.HeadPredictions\x12\x0f\n\x07\x64igests\x18\x02 \x03(\t\x12&\n\x06\x65rrors\x18\x03 \x03(\x0b\x32\x16.trunkline.v1.RowError\x12\x11\n\ttruncated\x18\x04 \x03(\r\x12$\n\x06timing\x18\x05 \x01(\x0b\x32\x14.trunkline.v1.Timing\x12\x10\n\x08\x62\x61\x63kbone\x18\x06 \x01(\t\x12.\n\x0e\x65xample_errors\x18\x07 \x03(\x0b\x32\x16.trunkline.v1.RowError\x12\x1a\n\x12truncated_examples\x18\x08 \x03(\r\x12\x0e\n\x06\x66\x61mily\x18\t \x01(\t\x12(\n\x08\x65stimate\x18\n \x01(\x0b\x32\x16.trunkline.v1.Estimate\"M\n\x13SendFeedbackRequest\x12\x0c\n\x04head\x18\x01 \x01(\t\x12(\n\x08\x66\x65\x65\x64\x62\x61\x63k\x18\x02 \x03(\x0b\x32\x16.trunkline.v1.Feedback\"\x9d\x01\n\x08\x46\x65\x65\x64\x62\x61\x63k\x12\n\n\x02id\x18\x01 \x01(\t\x12\"\n\x05input\x18\x02 \x01(\x0b\x32\x13.trunkline.v1.Input\x12\r\n\x05label\x18\x03 \x01(\t\x12\x18\n\x0b\x65xternal_id\x18\x04 \x01(\tH\x00\x88\x01\x01\x12(\n\x08metadata\x18\x05 \x01(\x0b\x32\x16.trunkline.v1.MetadataB\x0e\n\x0c_external_id\"\x9c\x01\n\x14SendFeedbackResponse\x12\x0b\n\x03ids\x18\x01 \x03(\t\x12\x0f\n\x07\x64igests\x18\x02 \x03(\t\x12\x12\n\nduplicates\x18\x03 \x03(\x08\x12&\n\x06\x65rrors\x18\x04 \x03(\x0b\x32\x16.trunkline.v1.RowError\x12\x11\n\ttruncated\x18\x05 \x03(\r\x12\x17\n\x0fprevious_labels\x18\x06 \x03(\t*N\n\x08\x44\x65\x63ision\x12\x18\n\x14\x44\x45\x43ISION_UNSPECIFIED\x10\x00\x12\x13\n\x0f\x44\x45\x43ISION_ACCEPT\x10\x01\x12\x13\n\x0f\x44\x45\x43ISION_REVIEW\x10\x02*d\n\rCaptureChoice\x12\x1e\n\x1a\x43\x41PTURE_CHOICE_UNSPECIFIED\x10\x00\x12\x19\n\x15\x43\x41PTURE_CHOICE_ALWAYS\x10\x01\x12\x18\n\x14\x43\x41PTURE_CHOICE_NEVER\x10\x02\x32\xba\x03\n\x11PredictionService\x12\x84\x01\n\x07Predict\x12\x1c.trunkline.v1.PredictRequest\x1a\x1d.trunkline.v1.PredictResponse\"<\xba\xfb\x18\t\n\x01\x01\x12\x04head\x82\xd3\xe4\x93\x02)\"$/v1/{head=tenants/*/heads/*}:predict:\x01*\x12\x84\x01\n\x08\x43lassify\x12\x1d.trunkline.v1.ClassifyRequest\x1a\x1e.trunkline.v1.ClassifyResponse\"9\xba\xfb\x18\x0b\n\x01\x01\x12\x06tenant\x82\xd3\xe4\x93\x02$\"\x1f/v1/{tenant=tenants/*}:classify:\x01*\x12\x96\x01\n\x0cSendFeedback\x12!.trunkline.v1.SendFeedbackRequest\x1a\".trunkline.v1.SendFeedbackResponse\"?\xba\xfb\x18\x0b\n\x01\x02\x12\x04head\x18\x01\x82\xd3\xe4\x93\x02*\"%/v1/{head=tenants/*/heads/*}:feedback:\x01*b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -36,28 +38,34 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_PREDICTIONSERVICE'].methods_by_name['Predict']._loaded_options = None
   _globals['_PREDICTIONSERVICE'].methods_by_name['Predict']._serialized_options = b'\272\373\030\t\n\001\001\022\004head\202\323\344\223\002)\"$/v1/{head=tenants/*/heads/*}:predict:\001*'
+  _globals['_PREDICTIONSERVICE'].methods_by_name['Classify']._loaded_options = None
+  _globals['_PREDICTIONSERVICE'].methods_by_name['Classify']._serialized_options = b'\272\373\030\013\n\001\001\022\006tenant\202\323\344\223\002$\"\037/v1/{tenant=tenants/*}:classify:\001*'
   _globals['_PREDICTIONSERVICE'].methods_by_name['SendFeedback']._loaded_options = None
   _globals['_PREDICTIONSERVICE'].methods_by_name['SendFeedback']._serialized_options = b'\272\373\030\013\n\001\002\022\004head\030\001\202\323\344\223\002*\"%/v1/{head=tenants/*/heads/*}:feedback:\001*'
-  _globals['_DECISION']._serialized_start=1647
-  _globals['_DECISION']._serialized_end=1725
-  _globals['_CAPTURECHOICE']._serialized_start=1727
-  _globals['_CAPTURECHOICE']._serialized_end=1827
-  _globals['_PREDICTREQUEST']._serialized_start=132
-  _globals['_PREDICTREQUEST']._serialized_end=472
-  _globals['_PREDICTRESPONSE']._serialized_start=475
-  _globals['_PREDICTRESPONSE']._serialized_end=658
-  _globals['_HEADPREDICTIONS']._serialized_start=661
-  _globals['_HEADPREDICTIONS']._serialized_end=1082
-  _globals['_NEIGHBOURS']._serialized_start=1084
-  _globals['_NEIGHBOURS']._serialized_end=1141
-  _globals['_NEIGHBOUR']._serialized_start=1143
-  _globals['_NEIGHBOUR']._serialized_end=1247
-  _globals['_SENDFEEDBACKREQUEST']._serialized_start=1249
-  _globals['_SENDFEEDBACKREQUEST']._serialized_end=1326
-  _globals['_FEEDBACK']._serialized_start=1329
-  _globals['_FEEDBACK']._serialized_end=1486
-  _globals['_SENDFEEDBACKRESPONSE']._serialized_start=1489
-  _globals['_SENDFEEDBACKRESPONSE']._serialized_end=1645
-  _globals['_PREDICTIONSERVICE']._serialized_start=1830
-  _globals['_PREDICTIONSERVICE']._serialized_end=2137
+  _globals['_DECISION']._serialized_start=2192
+  _globals['_DECISION']._serialized_end=2270
+  _globals['_CAPTURECHOICE']._serialized_start=2272
+  _globals['_CAPTURECHOICE']._serialized_end=2372
+  _globals['_PREDICTREQUEST']._serialized_start=185
+  _globals['_PREDICTREQUEST']._serialized_end=525
+  _globals['_PREDICTRESPONSE']._serialized_start=528
+  _globals['_PREDICTRESPONSE']._serialized_end=711
+  _globals['_HEADPREDICTIONS']._serialized_start=714
+  _globals['_HEADPREDICTIONS']._serialized_end=1135
+  _globals['_NEIGHBOURS']._serialized_start=1137
+  _globals['_NEIGHBOURS']._serialized_end=1194
+  _globals['_NEIGHBOUR']._serialized_start=1196
+  _globals['_NEIGHBOUR']._serialized_end=1300
+  _globals['_CLASSIFYREQUEST']._serialized_start=1303
+  _globals['_CLASSIFYREQUEST']._serialized_end=1453
+  _globals['_CLASSIFYRESPONSE']._serialized_start=1456
+  _globals['_CLASSIFYRESPONSE']._serialized_end=1792
+  _globals['_SENDFEEDBACKREQUEST']._serialized_start=1794
+  _globals['_SENDFEEDBACKREQUEST']._serialized_end=1871
+  _globals['_FEEDBACK']._serialized_start=1874
+  _globals['_FEEDBACK']._serialized_end=2031
+  _globals['_SENDFEEDBACKRESPONSE']._serialized_start=2034
+  _globals['_SENDFEEDBACKRESPONSE']._serialized_end=2190
+  _globals['_PREDICTIONSERVICE']._serialized_start=2375
+  _globals['_PREDICTIONSERVICE']._serialized_end=2817
 # @@protoc_insertion_point(module_scope)

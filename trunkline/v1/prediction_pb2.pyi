@@ -8,7 +8,9 @@ from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
+from trunkline.v1 import advice_pb2 as _advice_pb2
 from trunkline.v1 import common_pb2 as _common_pb2
+from trunkline.v1 import heads_pb2 as _heads_pb2
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -338,6 +340,113 @@ class Neighbour(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType__external_id) -> _WhichOneofReturnType__external_id | None: ...
 
 Global___Neighbour: _TypeAlias = Neighbour  # noqa: Y015
+
+@_typing.final
+class ClassifyRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TENANT_FIELD_NUMBER: _builtins.int
+    BACKBONE_FIELD_NUMBER: _builtins.int
+    EXAMPLES_FIELD_NUMBER: _builtins.int
+    INPUTS_FIELD_NUMBER: _builtins.int
+    TOP_K_FIELD_NUMBER: _builtins.int
+    tenant: _builtins.str
+    """"tenants/{tenant}"."""
+    backbone: _builtins.str
+    """"family/variant"; empty for the default backbone of the inputs' modality."""
+    top_k: _builtins.int
+    """How many classes to return per row, best first; 0 for all."""
+    @_builtins.property
+    def examples(self) -> _containers.RepeatedCompositeFieldContainer[_advice_pb2.LabelledInput]:
+        """At most 200, of two classes at least."""
+
+    @_builtins.property
+    def inputs(self) -> _containers.RepeatedCompositeFieldContainer[_common_pb2.Input]: ...
+    def __init__(
+        self,
+        *,
+        tenant: _builtins.str = ...,
+        backbone: _builtins.str = ...,
+        examples: _abc.Iterable[_advice_pb2.LabelledInput] | None = ...,
+        inputs: _abc.Iterable[_common_pb2.Input] | None = ...,
+        top_k: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["backbone", b"backbone", "examples", b"examples", "inputs", b"inputs", "tenant", b"tenant", "top_k", b"top_k"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ClassifyRequest: _TypeAlias = ClassifyRequest  # noqa: Y015
+
+@_typing.final
+class ClassifyResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PREDICTIONS_FIELD_NUMBER: _builtins.int
+    DIGESTS_FIELD_NUMBER: _builtins.int
+    ERRORS_FIELD_NUMBER: _builtins.int
+    TRUNCATED_FIELD_NUMBER: _builtins.int
+    TIMING_FIELD_NUMBER: _builtins.int
+    BACKBONE_FIELD_NUMBER: _builtins.int
+    EXAMPLE_ERRORS_FIELD_NUMBER: _builtins.int
+    TRUNCATED_EXAMPLES_FIELD_NUMBER: _builtins.int
+    FAMILY_FIELD_NUMBER: _builtins.int
+    ESTIMATE_FIELD_NUMBER: _builtins.int
+    backbone: _builtins.str
+    family: _builtins.str
+    """Of head: the one that did best on examples that it had not seen; "prototype" where that could not be tried."""
+    @_builtins.property
+    def predictions(self) -> Global___HeadPredictions:
+        """Without a head and a version."""
+
+    @_builtins.property
+    def digests(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """One per input, 64 hexadecimal digits; empty where the row failed before it was hashed."""
+
+    @_builtins.property
+    def errors(self) -> _containers.RepeatedCompositeFieldContainer[_common_pb2.RowError]:
+        """Inputs that failed."""
+
+    @_builtins.property
+    def truncated(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """Inputs whose text is longer than the backbone's window: what lies beyond it had no part."""
+
+    @_builtins.property
+    def timing(self) -> _common_pb2.Timing: ...
+    @_builtins.property
+    def example_errors(self) -> _containers.RepeatedCompositeFieldContainer[_common_pb2.RowError]:
+        """Examples that failed, counted by themselves. They had no part."""
+
+    @_builtins.property
+    def truncated_examples(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """Examples whose text is longer than the backbone's window."""
+
+    @_builtins.property
+    def estimate(self) -> _heads_pb2.Estimate:
+        """How right such answers are, by examples held out in turn; absent where there are too few for that."""
+
+    def __init__(
+        self,
+        *,
+        predictions: Global___HeadPredictions | None = ...,
+        digests: _abc.Iterable[_builtins.str] | None = ...,
+        errors: _abc.Iterable[_common_pb2.RowError] | None = ...,
+        truncated: _abc.Iterable[_builtins.int] | None = ...,
+        timing: _common_pb2.Timing | None = ...,
+        backbone: _builtins.str = ...,
+        example_errors: _abc.Iterable[_common_pb2.RowError] | None = ...,
+        truncated_examples: _abc.Iterable[_builtins.int] | None = ...,
+        family: _builtins.str = ...,
+        estimate: _heads_pb2.Estimate | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["estimate", b"estimate", "predictions", b"predictions", "timing", b"timing"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["backbone", b"backbone", "digests", b"digests", "errors", b"errors", "estimate", b"estimate", "example_errors", b"example_errors", "family", b"family", "predictions", b"predictions", "timing", b"timing", "truncated", b"truncated", "truncated_examples", b"truncated_examples"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ClassifyResponse: _TypeAlias = ClassifyResponse  # noqa: Y015
 
 @_typing.final
 class SendFeedbackRequest(_message.Message):

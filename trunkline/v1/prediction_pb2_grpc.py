@@ -39,6 +39,11 @@ class PredictionServiceStub:
                 request_serializer=trunkline_dot_v1_dot_prediction__pb2.PredictRequest.SerializeToString,
                 response_deserializer=trunkline_dot_v1_dot_prediction__pb2.PredictResponse.FromString,
                 _registered_method=True)
+        self.Classify = channel.unary_unary(
+                '/trunkline.v1.PredictionService/Classify',
+                request_serializer=trunkline_dot_v1_dot_prediction__pb2.ClassifyRequest.SerializeToString,
+                response_deserializer=trunkline_dot_v1_dot_prediction__pb2.ClassifyResponse.FromString,
+                _registered_method=True)
         self.SendFeedback = channel.unary_unary(
                 '/trunkline.v1.PredictionService/SendFeedback',
                 request_serializer=trunkline_dot_v1_dot_prediction__pb2.SendFeedbackRequest.SerializeToString,
@@ -51,6 +56,14 @@ class PredictionServiceServicer:
 
     def Predict(self, request, context):
         """Classifies inputs. A bad input fails its own row alone.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Classify(self, request, context):
+        """Classifies inputs by labelled examples that come with them: no head is made, and nothing is stored. A bad
+        row fails itself alone.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -70,6 +83,11 @@ def add_PredictionServiceServicer_to_server(servicer, server):
                     servicer.Predict,
                     request_deserializer=trunkline_dot_v1_dot_prediction__pb2.PredictRequest.FromString,
                     response_serializer=trunkline_dot_v1_dot_prediction__pb2.PredictResponse.SerializeToString,
+            ),
+            'Classify': grpc.unary_unary_rpc_method_handler(
+                    servicer.Classify,
+                    request_deserializer=trunkline_dot_v1_dot_prediction__pb2.ClassifyRequest.FromString,
+                    response_serializer=trunkline_dot_v1_dot_prediction__pb2.ClassifyResponse.SerializeToString,
             ),
             'SendFeedback': grpc.unary_unary_rpc_method_handler(
                     servicer.SendFeedback,
@@ -104,6 +122,33 @@ class PredictionService:
             '/trunkline.v1.PredictionService/Predict',
             trunkline_dot_v1_dot_prediction__pb2.PredictRequest.SerializeToString,
             trunkline_dot_v1_dot_prediction__pb2.PredictResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Classify(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/trunkline.v1.PredictionService/Classify',
+            trunkline_dot_v1_dot_prediction__pb2.ClassifyRequest.SerializeToString,
+            trunkline_dot_v1_dot_prediction__pb2.ClassifyResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -33,6 +33,10 @@ class PredictionServiceStub:
     def __new__(cls, channel: _aio.Channel) -> PredictionServiceAsyncStub: ...
     Predict: _grpc.UnaryUnaryMultiCallable[_prediction_pb2.PredictRequest, _prediction_pb2.PredictResponse]
     """Classifies inputs. A bad input fails its own row alone."""
+    Classify: _grpc.UnaryUnaryMultiCallable[_prediction_pb2.ClassifyRequest, _prediction_pb2.ClassifyResponse]
+    """Classifies inputs by labelled examples that come with them: no head is made, and nothing is stored. A bad
+    row fails itself alone.
+    """
     SendFeedback: _grpc.UnaryUnaryMultiCallable[_prediction_pb2.SendFeedbackRequest, _prediction_pb2.SendFeedbackResponse]
     """Stores the right labels of inputs that were predicted. What is acknowledged is durable."""
 
@@ -41,6 +45,10 @@ class PredictionServiceAsyncStub(PredictionServiceStub):
     def __init__(self, channel: _aio.Channel) -> None: ...
     Predict: _aio.UnaryUnaryMultiCallable[_prediction_pb2.PredictRequest, _prediction_pb2.PredictResponse]  # type: ignore[assignment]
     """Classifies inputs. A bad input fails its own row alone."""
+    Classify: _aio.UnaryUnaryMultiCallable[_prediction_pb2.ClassifyRequest, _prediction_pb2.ClassifyResponse]  # type: ignore[assignment]
+    """Classifies inputs by labelled examples that come with them: no head is made, and nothing is stored. A bad
+    row fails itself alone.
+    """
     SendFeedback: _aio.UnaryUnaryMultiCallable[_prediction_pb2.SendFeedbackRequest, _prediction_pb2.SendFeedbackResponse]  # type: ignore[assignment]
     """Stores the right labels of inputs that were predicted. What is acknowledged is durable."""
 
@@ -52,6 +60,16 @@ class PredictionServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_prediction_pb2.PredictResponse, _abc.Awaitable[_prediction_pb2.PredictResponse]]:
         """Classifies inputs. A bad input fails its own row alone."""
+
+    @_abc_1.abstractmethod
+    def Classify(
+        self,
+        request: _prediction_pb2.ClassifyRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_prediction_pb2.ClassifyResponse, _abc.Awaitable[_prediction_pb2.ClassifyResponse]]:
+        """Classifies inputs by labelled examples that come with them: no head is made, and nothing is stored. A bad
+        row fails itself alone.
+        """
 
     @_abc_1.abstractmethod
     def SendFeedback(

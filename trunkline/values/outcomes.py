@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 
+from trunkline.values.estimates import Estimate
+
 
 @dataclass(frozen=True)
 class Backbone:
@@ -148,6 +150,25 @@ class Prediction:
     truncated: bool = False
     neighbours: tuple[Neighbour, ...] = ()
     decision: Decision | None = None
+
+
+@dataclass(frozen=True)
+class Classification:
+    """What became of inputs that were classified by examples that came with them.
+
+    `outcomes` has, in order, the prediction of each input or why that row failed; predictions name
+    no head, and version 0. `estimate` says how right such answers are, by examples held out in
+    turn; None where there are too few for that. `family` is that of the head that was fitted, on
+    embeddings by `backbone`. `example_failures` are of examples that had no part, and
+    `truncated_examples` the rows of those whose text is longer than the backbone's window.
+    """
+
+    outcomes: tuple[Prediction | RowFailure, ...]
+    estimate: Estimate | None
+    family: str
+    backbone: str
+    example_failures: tuple[RowFailure, ...] = ()
+    truncated_examples: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)

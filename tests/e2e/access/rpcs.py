@@ -188,6 +188,20 @@ TENANTS = [
 OTHERS = [
     Rpc("ExtractionService/Embed", "POST /v1/{}:embed", ("predict",), "tenant", TENANT, EMBEDS),
     Rpc("ExtractionService/ListBackbones", "GET /v1/backbones", ANYBODY),
+    Rpc(
+        "PredictionService/Classify",
+        "POST /v1/{}:classify",
+        ("predict",),
+        "tenant",
+        TENANT,
+        {
+            "examples": [
+                {"input": {"text": "good"}, "label": "a"},
+                {"input": {"text": "bad"}, "label": "b"},
+            ],
+            **EMBEDS,
+        },
+    ),
     Rpc("PredictionService/Predict", "POST /v1/{}:predict", ("predict",), "head", HEAD, EMBEDS),
     Rpc(
         "PredictionService/SendFeedback",

@@ -10,7 +10,7 @@ from tests.trunkline.steps import TEXTS, unavailable
 from trunkline import Advice, AsyncClient, Client, DataLoss, Image, InvalidArgument, Verdict
 from trunkline.digest import text_digest
 from trunkline.replies.advice import advice as read_advice
-from trunkline.rows.advice_rows import Labelled
+from trunkline.rows.labelled_rows import Labelled
 from trunkline.v1 import advice_pb2
 from trunkline.values.outcomes import UploadProgress
 

@@ -57,6 +57,30 @@ def test_rows_that_fail_here_or_there_cost_themselves_alone(
     assert [row.row for row in outcomes if isinstance(row, RowFailure)] == [0, 2, 3]
 
 
+def test_inputs_are_classified_by_the_examples_given_with_them(
+    client: Client, recorder: Recorder, tmp_path: Path
+) -> None:
+    recorder.bad_digests |= {text_digest("broken"), text_digest("bad example")}
+    examples: list[Any] = [
+        (tmp_path / "none.txt", "b"),
+        ("one", "a"),
+        ("bad example", "a"),
+        trunkline.NewExample("two", "b", group="pair"),
+    ]
+    found = client.classify("acme", ["good", "broken", "fine"], examples, "minilm/l6-v2", 1)
+    assert [row.label if isinstance(row, Prediction) else row.row for row in found.outcomes] == [
+        *("a", 1, "a"),
+    ]
+    assert [row.row for row in found.example_failures] == [0, 2]
+    assert found.truncated_examples == (3,)
+    assert found.estimate is not None
+    assert (found.estimate.accuracy, found.family) == (1.0, "prototype")
+    assert found.backbone == "minilm/l6-v2"
+    (asked,) = recorder.asked("Classify")
+    assert (asked.tenant, asked.top_k) == ("tenants/acme", 1)
+    assert [(row.label, row.group) for row in asked.examples] == [("a", ""), ("a", ""), ("b", "pair")]
+
+
 def test_many_rows_go_in_bounded_requests(client: Client, recorder: Recorder) -> None:
     trained(client)
     outcomes = client.predict("acme/mood", [f"text {index}" for index in range(300)])

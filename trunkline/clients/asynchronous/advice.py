@@ -6,7 +6,7 @@ from trunkline.clients.async_waiting import in_thread, sleep
 from trunkline.clients.asynchronous.transport import AsyncTransport
 from trunkline.connection.retrying import StreamRetries
 from trunkline.errors import TrunklineError
-from trunkline.rows.advice_rows import AdviceRows, Labelled
+from trunkline.rows.labelled_rows import Labelled, LabelledRows
 from trunkline.v1 import advice_pb2
 from trunkline.values.advice import Advice
 from trunkline.values.outcomes import UploadProgress
@@ -46,7 +46,7 @@ class AsyncAdvice(AsyncTransport):
             backbones=strings_in(backbones, "backbones"),
             seed=seed,
         )
-        rows = await in_thread(AdviceRows, items)
+        rows = await in_thread(LabelledRows, items)
         seconds = self._seconds(timeout) * (len(rows.parts) + 1) + _WORK_SECONDS
         retries = StreamRetries()
         while True:

@@ -7,7 +7,7 @@ from trunkline.clients.blocking.transport import BlockingTransport
 from trunkline.clients.waiting import in_thread, sleep
 from trunkline.connection.retrying import StreamRetries
 from trunkline.errors import TrunklineError
-from trunkline.rows.advice_rows import AdviceRows, Labelled
+from trunkline.rows.labelled_rows import Labelled, LabelledRows
 from trunkline.v1 import advice_pb2
 from trunkline.values.advice import Advice
 from trunkline.values.outcomes import UploadProgress
@@ -47,7 +47,7 @@ class BlockingAdvice(BlockingTransport):
             backbones=strings_in(backbones, "backbones"),
             seed=seed,
         )
-        rows = in_thread(AdviceRows, items)
+        rows = in_thread(LabelledRows, items)
         seconds = self._seconds(timeout) * (len(rows.parts) + 1) + _WORK_SECONDS
         retries = StreamRetries()
         while True:

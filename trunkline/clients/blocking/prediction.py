@@ -7,17 +7,19 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from trunkline import replies
 from trunkline.clients.blocking.transport import BlockingTransport
 from trunkline.clients.specs import capture_choice, state_number
-from trunkline.clients.waiting import held, next_part
+from trunkline.clients.waiting import held, in_thread, next_part
 from trunkline.rows.chunking import MAX_MESSAGE_ROWS
+from trunkline.rows.labelled_rows import Labelled, LabelledRows
 from trunkline.rows.names import RowNames
 from trunkline.rows.outcomes import Outcomes, asked, changed, failures
 from trunkline.v1 import heads_pb2, prediction_pb2
+from trunkline.values.estimates import Estimate
 from trunkline.values.examples import FeedbackRecord, FeedbackState
 from trunkline.values.inputs import InputLike
-from trunkline.values.outcomes import Changes, Prediction, Receipt, RowFailure
+from trunkline.values.outcomes import Changes, Classification, Prediction, Receipt, RowFailure
 from trunkline.values.sequences import check_label, inputs_in, pairs_in, strings_in
 from trunkline.wire.building import build
-from trunkline.wire.names import head_name
+from trunkline.wire.names import head_name, tenant_name
 from trunkline.wire.reading import read
 
 
@@ -76,6 +78,49 @@ class BlockingPrediction(BlockingTransport):
             reply = self._call(self._prediction.Predict, request, timeout)
             outcomes.add(rows, replies.predictions(reply, len(rows)))
         return outcomes.in_order()
+
+    def classify(
+        self,
+        tenant: str,
+        inputs: Iterable[InputLike],
+        examples: Iterable[Labelled],
+        backbone: str = "",
+        top_k: int = 0,
+        *,
+        timeout: float | None = None,
+    ) -> Classification:
+        """Classifies each input by (input, label) pairs given with them; nothing is stored.
+
+        There are at most 200 `examples`, of two classes at least; as `NewExample` also with their
+        group. An example that fails has no part, and is named. Without `backbone`, the default of
+        the inputs' modality makes the embeddings. For the same examples again and again make a
+        head: each call fits a new one.
+        """
+        items, reads_files = held(inputs_in(inputs))
+        labelled = in_thread(LabelledRows, examples)
+        outcomes: Outcomes[Prediction] = Outcomes()
+        request = build(
+            prediction_pb2.ClassifyRequest,
+            tenant=str(tenant_name(tenant)),
+            backbone=backbone,
+            top_k=top_k,
+            examples=in_thread(labelled.at_once),
+        )
+        reply = prediction_pb2.ClassifyResponse()
+        parts = outcomes.parts(items)
+        while rows := next_part(parts, reads_files=reads_files):
+            request.ClearField("inputs")
+            request.inputs.extend(row.input.message() for row in rows)
+            reply = self._call(self._prediction.Classify, request, timeout)
+            outcomes.add(rows, replies.classified(reply, len(rows)))
+        return Classification(
+            outcomes=tuple(outcomes.in_order()),
+            estimate=read(Estimate, reply.estimate) if reply.HasField("estimate") else None,
+            family=reply.family,
+            backbone=reply.backbone,
+            example_failures=tuple(labelled.failures(reply.example_errors)),
+            truncated_examples=labelled.places(reply.truncated_examples),
+        )
 
     def feedback(
         self,

@@ -1,4 +1,4 @@
-"""Labelled inputs that advice is asked about, as messages; and the advice read with their rows."""
+"""Labelled inputs that are sent and not stored, as messages; and replies read with their rows."""
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -7,7 +7,7 @@ from trunkline import errors
 from trunkline.replies.advice import advice as read_advice
 from trunkline.rows.chunking import MAX_MESSAGE_BYTES, MAX_MESSAGE_ROWS, split
 from trunkline.rows.outcomes import Row, load
-from trunkline.v1 import advice_pb2
+from trunkline.v1 import advice_pb2, common_pb2
 from trunkline.values.advice import Advice
 from trunkline.values.examples import NewExample, as_example
 from trunkline.values.inputs import Input, InputLike, as_input, reads_file
@@ -44,8 +44,8 @@ class _Item:
         return message
 
 
-class AdviceRows:
-    """The rows of a request for advice, all of them read and measured, in `parts` of a message."""
+class LabelledRows:
+    """The rows of a request, all of them read and measured, in `parts` of a message."""
 
     def __init__(self, items: Iterable[Labelled]) -> None:
         self._refused: list[RowFailure] = []
@@ -82,10 +82,26 @@ class AdviceRows:
 
     def advice(self, reply: advice_pb2.AdviseResponse) -> Advice:
         """Reads the advice; rows that failed, here or there, are named by their place."""
-        sent = [item for part in self.parts for item in part]
-        failures = [read(RowFailure, row, row=sent[row.row].index) for row in reply.errors]
-        failures = sorted([*self._refused, *failures], key=lambda failure: failure.row)
+        failures = self.failures(reply.errors)
         return read_advice(reply.advice, failures, reply.failed + len(self._refused))
+
+    def at_once(self) -> list[advice_pb2.LabelledInput]:
+        """Makes the messages of all rows that could be read."""
+        return [item.message() for part in self.parts for item in part]
+
+    def failures(self, errors: Iterable[common_pb2.RowError]) -> list[RowFailure]:
+        """Reads why rows failed, here or there; they are named by their place."""
+        places = self._places()
+        failures = [read(RowFailure, row, row=places[row.row]) for row in errors]
+        return sorted([*self._refused, *failures], key=lambda failure: failure.row)
+
+    def places(self, rows: Iterable[int]) -> tuple[int, ...]:
+        """Returns the places of rows that were sent."""
+        places = self._places()
+        return tuple(places[row] for row in rows)
+
+    def _places(self) -> list[int]:
+        return [item.index for part in self.parts for item in part]
 
 
 def _read(items: Iterable[Labelled], refused: list[RowFailure]) -> Iterator[_Item]:
