@@ -54,7 +54,7 @@ from .values.heads import (
 )
 from .values.inputs import Digest, Image, Pixels, Text, Vector
 from .values.keys import Key, NewKey, Role, WhoAmI
-from .values.labels import ChangedLabels, LabelCount
+from .values.labels import ChangedLabels, DescribedLabels, LabelCount
 from .values.outcomes import (
     Backbone,
     ChangedRow,
@@ -129,6 +129,7 @@ __all__ = [
     "DecisionCurve",
     "DecisionPoint",
     "DeletedTenant",
+    "DescribedLabels",
     "Digest",
     "Drift",
     "Dropped",

@@ -39,6 +39,7 @@ from service.handlers.advice import Advice
 from service.handlers.audit import AuditLog
 from service.handlers.backbones import Admin
 from service.handlers.classification import Classification
+from service.handlers.descriptions import Descriptions
 from service.handlers.examples import Examples
 from service.handlers.exporting import Exporting
 from service.handlers.feedback import Feedback
@@ -240,6 +241,14 @@ class Application(ServedRequests):
                 tokens,
             ),
             ServedAccuracy(self._database),
+            Descriptions(
+                self._database,
+                self._extractor,
+                embeddings,
+                self._jobs,
+                self._tasks,
+                settings,
+            ),
             Labels(self._database, parts.activations, self._jobs, self._tasks, settings),
             Trainings(self._database, self._jobs),
             Exporting(self._database, settings.max_message_bytes),

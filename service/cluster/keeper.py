@@ -29,7 +29,7 @@ from trunkline.connection.status import error_from_rpc
 KEPT = frozenset(
     {
         *("TrainHead", "GetTraining", "CancelTraining"),
-        *("MergeLabels", "DeleteLabel", "DeleteExamples", "ForgetExamples"),
+        *("MergeLabels", "DeleteLabel", "DescribeLabels", "DeleteExamples", "ForgetExamples"),
         *("DeleteHead", "DeleteTenant"),
     }
 )

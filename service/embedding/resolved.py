@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from service.requests.inputs import Kind, RawInput
+from service.store.example_rules import Source
 from service.store.examples import NewExample
 
 
@@ -33,7 +33,7 @@ def new_example(
     raw: RawInput,
     resolved: Resolved,
     label: str | None,
-    source: Literal["upload", "feedback"],
+    source: Source,
     *,
     keep_input: bool,
     weight: float | None = None,

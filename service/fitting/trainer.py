@@ -40,11 +40,13 @@ class Material:
     Attributes:
         members: labels by digest of the examples, in the task's order.
         held_out: digests of what the head is measured on, in the task's order.
+        description_count: how many of the examples are descriptions of labels.
     """
 
     task: FitTask
     members: dict[str, str]
     held_out: list[str]
+    description_count: int = 0
 
 
 class Trainer:
@@ -130,7 +132,13 @@ class Trainer:
                 field="fit_timeout_seconds",
                 limit=self._timeout_seconds,
             ) from error
-        return new_version(fitted, material.members, material.held_out, started)
+        return new_version(
+            fitted,
+            material.members,
+            material.held_out,
+            started,
+            description_count=material.description_count,
+        )
 
 
 def check_trainable(counts: Mapping[str, int], spec: adapters.HeadSpec, max_classes: int) -> None:
@@ -211,7 +219,7 @@ def _arranged(
         groups=_named_groups(examples),
         held_out=labelled_rows(held_out),
     )
-    return Material(task, examples.members, held_out.digests)
+    return Material(task, examples.members, held_out.digests, len(examples.descriptions))
 
 
 def labelled_rows(examples: LabelledSet) -> LabelledRows | None:
@@ -232,6 +240,7 @@ def new_version(
     held_out: Sequence[str],
     started: float,
     tail: NewTail | None = None,
+    description_count: int = 0,
 ) -> NewVersion:
     """Returns a version as it is stored: its report names examples by their digests.
 
@@ -239,10 +248,22 @@ def new_version(
         members: labels by digest of the examples that it was trained on, in their order.
         held_out: digests of those that it was measured on.
         started: when its training began, on the performance counter.
+        description_count: how many of the examples are descriptions of labels.
     """
     seconds = time.perf_counter() - started
     report = _stored_report(fitted, list(members), held_out, seconds)
+    report["description_count"] = description_count
+    if description_count:
+        report["warnings"] = [*(report.get("warnings") or ()), _described(description_count)]
     return NewVersion(fitted.labels, report, fitted.safetensors, members, tail)
+
+
+def _described(count: int) -> str:
+    classes, stand = ("1 class", "stands") if count == 1 else (f"{count} classes", "stand")
+    return (
+        f"{classes} {stand} on what {'it is' if count == 1 else 'they are'} said to mean, for want "
+        "of two examples: no estimate knows how right answers are there"
+    )
 
 
 def _stored_report(

@@ -126,7 +126,8 @@ class Classification:
     ) -> FittedHead:
         classes = len({example.label for example in examples})
         if classes < MIN_CLASSES:
-            why = next((f"; example {row}: {problem_of(e).message}" for row, e in failed.items()), "")
+            first = next(iter(failed), None)
+            why = "" if first is None else f"; example {first}: {problem_of(failed[first]).message}"
             raise InvalidRequest(
                 f"examples: {MIN_CLASSES} classes are needed, those that can be learned from have "
                 f"{classes}{why}",

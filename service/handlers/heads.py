@@ -16,13 +16,14 @@ from service.embedding.image_views import check_only_of_images
 from service.errors import InvalidRequest
 from service.extraction import Extractor
 from service.live import LiveCopies, Policy
-from service.replies.heads import head_message
+from service.replies.heads import head_message, texts_of
 from service.replies.live import live_message, read_policy
 from service.requests.call import Call
 from service.requests.paging import PageTokens, page_size
 from service.requests.specs import read_decide, read_spec
 from service.store import Database
 from service.store import heads as stored_heads
+from service.store.descriptions import description_inputs
 from service.store.head_records import HeadCounts, HeadRecord
 from service.store.head_summaries import HeadSummary, get_summary, list_summaries
 from service.training.jobs import TrainingJobs
@@ -147,6 +148,9 @@ class Heads:
         status = await self._live.status(head)
         described = await self._database.read(describe, name)
         described.live.CopyFrom(live_message(status))
+        described.label_descriptions.update(
+            texts_of(await self._database.read(description_inputs, head.uid))
+        )
         return described
 
 

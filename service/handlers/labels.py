@@ -225,9 +225,9 @@ def _renamable(connection: Connection, name: HeadName, old: str, new: str) -> He
 
     Raises:
         AlreadyExists: it has the new one.
-        NotFound, PreconditionFailed: as `_changeable`.
+        NotFound, PreconditionFailed: as `changeable`.
     """
-    head, known = _changeable(connection, name, [old])
+    head, known = changeable(connection, name, [old])
     if new in known:
         raise AlreadyExists(
             f"new_label: {name} has a label {new!r} already; merge the two, if they are one",
@@ -241,7 +241,7 @@ def _change(
     connection: Connection, name: HeadName, labels: Sequence[str], change: Change, max_classes: int
 ) -> tuple[LabelChanges, JobRecord | None]:
     """Changes labels and queues the training of what that leaves, if the head has a version."""
-    head, _ = _changeable(connection, name, labels)
+    head, _ = changeable(connection, name, labels)
     changes = change(connection, head)
     if not head.active_version:
         return changes, None
@@ -259,7 +259,7 @@ def _change(
     return changes, stored_jobs.start_job(connection, head.uid, spec, activate=True)
 
 
-def _changeable(
+def changeable(
     connection: Connection, name: HeadName, labels: Collection[str]
 ) -> tuple[HeadRecord, set[str]]:
     """Returns a head whose labels may change now, and its labels.

@@ -331,6 +331,7 @@ async def _score(
     reply, rows = await score(loaded.head, vectors, request.top_k, level, decide)
     reply.head, reply.version, reply.live = loaded.resource, loaded.version, loaded.live
     reply.rows.extend(views)
+    reply.described = loaded.described
     if loaded.capture is None or not _may_capture(request):
         return reply, None
     facts = (loaded.uid, loaded.tenant, loaded.version, loaded.live, loaded.capture)

@@ -252,7 +252,9 @@ class LiveCopy:
             weights = [self._known[item.digest][1] for item in own]
             after = left_out(self._live, own, weights, groups)
             return Comparison(_mean(list(before)), _mean(list(map(bool, after))), len(own))
-        anchors = [member for member in members if member.anchor] or list(members)
+        anchors = [member for member in members if member.anchor] or [
+            member for member in members if not member.described
+        ]
         if self._baseline is None:
             # Of the members alone: it must not depend on when it was first asked for. A logistic
             # version's folds keep its strength: to choose it takes seconds in each.

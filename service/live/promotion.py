@@ -26,7 +26,7 @@ from service.live.comparison import Example, groups_of
 from service.live.live_copy import COALESCING, LiveCopy
 from service.store.example_sets import LabelledSet
 from service.store.jobs import NewVersion
-from service.store.live_set import LiveSet
+from service.store.live_set import LiveSet, Member
 
 MAX_DIAGNOSED = 5000
 """Examples up to which a version gets the whole report; its cost grows with their square."""
@@ -56,8 +56,10 @@ def make_version(
     labels = list(known.values())
     groups = groups_of(examples)
     targets = head.class_indices(labels)
+    described = np.array([isinstance(item, Member) and item.described for item in examples])
     logits = copy.held_out_logits(examples, groups.numbers)
-    head, guess = _estimated(head, logits, targets, groups.numbers)
+    held = can_be_held_out(targets, groups.numbers, len(head.labels)) & ~described
+    head, guess = _estimated(head, logits, targets, groups.numbers, held)
     counts = Counter(labels)
     report = adapters.Report(
         family=head.family,
@@ -77,14 +79,16 @@ def make_version(
         fitted = diagnose(fitted, vectors, labels, weights=weights)
     curve = None
     if guess is not None and stored.head.tail is None:
-        curve = _decisions(logits, targets, head, groups.numbers)
+        curve = _decisions(logits, targets, head, groups.numbers, held)
     fitted = replace(fitted, report=replace(fitted.report, decisions=curve))
     tests = labelled_rows(held_out)
     names = [item.group for item in examples]
     trained = LabelledRows(np.stack([item.vector for item in examples]), labels, names)
     result = None if tests is None else measure(fitted.head, tests, trained)
     made = FittedHead.of(fitted, result, time.thread_time() - cpu_started)
-    return new_version(made, known, held_out.digests, started)
+    return new_version(
+        made, known, held_out.digests, started, description_count=int(described.sum())
+    )
 
 
 def _decisions(
@@ -92,12 +96,12 @@ def _decisions(
     targets: NDArray[np.intp],
     head: adapters.Head,
     groups: NDArray[np.intp],
+    held: NDArray[np.bool_],
 ) -> DecisionCurve:
     """Returns what may be accepted of the version's answers, by logits without each example.
 
     There is no such thing on a tail, which has seen the examples.
     """
-    held = can_be_held_out(targets, groups, len(head.labels))
     return DecisionCurve.of(logits[held], targets[held], head.temperature, groups[held])
 
 
@@ -120,13 +124,13 @@ def _estimated(
     logits: NDArray[np.float64],
     targets: NDArray[np.intp],
     groups: NDArray[np.intp],
+    held: NDArray[np.bool_],
 ) -> tuple[adapters.Head, adapters.Estimate | None]:
     """Returns the head, calibrated on logits without each example's group, and its estimate.
 
-    Where fewer than two classes lie in two groups each, nothing is known of new inputs: the
-    temperature stays that of the version before, and there is no estimate.
+    Those in `held` are scored. Where fewer than two classes lie in two groups each, nothing is
+    known of new inputs: the temperature stays that of the version before, without an estimate.
     """
-    held = can_be_held_out(targets, groups, len(head.labels))
     if len(np.unique(targets[held])) < MIN_CLASSES:
         return head, None
     scored, right, own = logits[held], targets[held], groups[held]

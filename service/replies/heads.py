@@ -55,7 +55,14 @@ def head_message(summary: HeadSummary) -> heads_pb2.Head:
         capture_count=counts.captured,
         active_version_time=None if created_at is None else timestamp(created_at),
         decide=decide_message(head.decide, head.active_version, summary.source, summary.decisions),
+        described=summary.described,
+        label_descriptions=None,
     )
+
+
+def texts_of(inputs: Mapping[str, bytes]) -> dict[str, str]:
+    """Returns the texts of serialised inputs by their labels."""
+    return {label: common_pb2.Input.FromString(data).text for label, data in inputs.items()}
 
 
 def version_message(head: HeadRecord, version: VersionRecord) -> heads_pb2.HeadVersion:
@@ -73,6 +80,7 @@ def version_message(head: HeadRecord, version: VersionRecord) -> heads_pb2.HeadV
         create_time=timestamp(version.created_at),
         tail=tail and message_of(heads_pb2.Tail, tail, size_bytes=tail.size),
         estimate=report["estimate"],
+        description_count=report.get("description_count", 0),
     )
 
 

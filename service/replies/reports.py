@@ -70,6 +70,7 @@ def report_message(
         ],
         fine_tuning=report.get("fine_tuning"),
         truncated_count=report.get("truncated_count", 0),
+        description_count=report.get("description_count", 0),
         seen_held_out_count=len(report.get("seen_held_out", ())),
         seen_held_out=seen,
         seen_held_out_external_ids=[names.get(digest, "") for digest in seen],

@@ -41,6 +41,7 @@ class LoadedHead:
         acceptance: what of its answers is accepted; None for a head that decides nothing.
         unproven: labels of the live copy that the version does not have.
         capture: what of its traffic is kept; None for nothing.
+        described: whether it stands on descriptions of labels, in part at least.
     """
 
     resource: str
@@ -58,6 +59,7 @@ class LoadedHead:
     acceptance: Acceptance | None = None
     unproven: frozenset[str] = frozenset()
     capture: CaptureRules | None = None
+    described: bool = False
 
     @property
     def nbytes(self) -> int:
@@ -175,6 +177,7 @@ def _read_head(
         average_views=min(HeadSpec.from_json(record.spec).average_views, most),
         acceptance=acceptance_of(record.decide, found.source, found.report.get("decisions")),
         capture=None if record.capture is None else CaptureRules.from_json(record.capture),
+        described=bool(found.report.get("description_count")),
     )
     return loaded, None if found.tail is None else found.tail.fingerprint
 

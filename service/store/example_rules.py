@@ -8,7 +8,10 @@ from enum import StrEnum
 from types import MappingProxyType
 from typing import Literal, NamedTuple
 
-Source = Literal["upload", "feedback"]
+DESCRIPTION = "description"
+"""Source of an example that stands for a label until this has others."""
+
+Source = Literal["upload", "feedback", "description"]
 Change = Literal["added", "updated", "unchanged"]
 
 
@@ -111,11 +114,13 @@ def decide(
     for i, row in enumerate(rows):
         before, first = states.get(row.digest), stored.get(row.digest)
         final = last.get(row.digest) == i
-        new = overwrite or first is None or row.label != first.own_label
+        described = first is not None and first.source == DESCRIPTION
+        new = overwrite or first is None or described or row.label != first.own_label
         if first is not None and final and not new:
             after = _with_label(row, before, first.label, first.own_label, first.source)
         else:
-            after = _with_label(row, before, row.label, row.label, "upload")
+            source = DESCRIPTION if row.source == DESCRIPTION else "upload"
+            after = _with_label(row, before, row.label, row.label, source)
         states[row.digest] = after
         decision.changes.append(_change(before, after))
         decision.noted.append([])
@@ -139,6 +144,8 @@ def _with_label(
     """Returns the state after a row, with this label if it is an upload that has one."""
     after = before or State(None, None, row.source, 1.0, held_out=False)
     if row.source == "feedback":
+        if after.source == DESCRIPTION:
+            after = after._replace(own_label=None, source="feedback")
         same = row.label == after.label
         after = after if same else after._replace(label=row.label, source="feedback")
         return _described(row, after)

@@ -11,7 +11,9 @@ from numpy.typing import NDArray
 from sqlalchemy import ColumnElement, Connection, Row, Select, and_, func, select
 
 from service.store import schema
+from service.store.descriptions import is_trained_on
 from service.store.embeddings import checked_vector
+from service.store.example_rules import DESCRIPTION
 from service.store.heads import require_head
 from service.store.version_members import members_of
 
@@ -23,7 +25,9 @@ class LabelledSet:
     Attributes:
         embeddings: float32, shape (n, dim).
         weights: float64, shape (n,).
-        groups: what each belongs to, None for those of none.
+        groups: what each belongs to, None for those of none. A description is of the group of its
+            label's only other example: neither is held out then.
+        descriptions: digests of those that are descriptions of labels.
     """
 
     embeddings: NDArray[np.float32]
@@ -31,6 +35,7 @@ class LabelledSet:
     digests: list[str]
     weights: NDArray[np.float64]
     groups: list[str | None]
+    descriptions: frozenset[str] = frozenset()
 
     @property
     def members(self) -> dict[str, str]:
@@ -46,6 +51,7 @@ class LabelledSet:
             [self.digests[i] for i in rows],
             self.weights[rows],
             [self.groups[i] for i in rows],
+            self.descriptions - digests,
         )
 
 
@@ -57,6 +63,7 @@ def label_counts(connection: Connection, uid: str) -> dict[str, int]:
             schema.examples.c.head_uid == uid,
             schema.examples.c.label.is_not(None),
             schema.examples.c.held_out.is_(False),
+            is_trained_on(),
         )
         .group_by(schema.examples.c.label)
     )
@@ -69,7 +76,8 @@ def training_set(connection: Connection, uid: str, fingerprint: str | None = Non
     Args:
         fingerprint: of what made their embeddings; None for the head's backbone.
     """
-    return _labelled(connection, uid, schema.examples.c.held_out.is_(False), fingerprint)
+    used = and_(schema.examples.c.held_out.is_(False), is_trained_on())
+    return _labelled(connection, uid, used, fingerprint)
 
 
 def version_set(connection: Connection, uid: str, version: int) -> LabelledSet:
@@ -87,7 +95,7 @@ def training_digests(connection: Connection, uid: str) -> list[str]:
     """Returns the digests of the training set."""
     table = schema.examples.c
     query = select(table.digest).where(
-        table.head_uid == uid, table.label.is_not(None), table.held_out.is_(False)
+        table.head_uid == uid, table.label.is_not(None), table.held_out.is_(False), is_trained_on()
     )
     return list(connection.scalars(query.order_by(table.id)))
 
@@ -149,7 +157,10 @@ def _labelled(
     table = schema.examples.c
     query = (
         _with_embeddings(
-            connection, uid, fingerprint, table.label, table.digest, table.weight, table.group
+            connection,
+            uid,
+            fingerprint,
+            *(table.label, table.digest, table.weight, table.group, table.source),
         )
         .where(table.label.is_not(None), which)
         .order_by(table.id)
@@ -160,8 +171,20 @@ def _labelled(
         [str(row.label) for row in rows],
         [str(row.digest) for row in rows],
         np.array([row.weight for row in rows], dtype=np.float64),
-        [row.group for row in rows],
+        _groups(rows),
+        frozenset(row.digest for row in rows if row.source == DESCRIPTION),
     )
+
+
+def _groups(rows: Sequence[Row[Any]]) -> list[str | None]:
+    """Returns the group of each example."""
+    described = {row.label for row in rows if row.source == DESCRIPTION}
+    others = {row.label: row for row in rows if row.source != DESCRIPTION}
+    shared = {
+        label: others[label].group or f"description of {label}"
+        for label in described & others.keys()
+    }
+    return [shared.get(row.label, row.group) for row in rows]
 
 
 def _with_embeddings(

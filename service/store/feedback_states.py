@@ -14,6 +14,7 @@ from typing import Any
 from sqlalchemy import Connection, and_, select, update
 
 from service.store import schema
+from service.store.example_rules import DESCRIPTION
 from service.store.sql import execute_among, select_among
 
 
@@ -116,7 +117,10 @@ def release(connection: Connection, uid: str, ids: Sequence[int]) -> None:
 def labels_without_live(
     connection: Connection, uid: str, digests: Sequence[str]
 ) -> dict[str, tuple[str | None, bool]]:
-    """Returns each example's label without live feedback, and whether that is its own label."""
+    """Returns each example's label without live feedback, and whether that is its own label.
+
+    A description's is its label's, which nobody vouches for.
+    """
     found: dict[str, tuple[str | None, bool]] = {}
     examples, feedback = schema.examples.c, schema.feedback.c
     learned = (
@@ -126,10 +130,13 @@ def labels_without_live(
     )
     rows = select_among(connection, learned, feedback.digest, digests)
     last = {digest: label for digest, label in rows}
-    own = select(examples.digest, examples.own_label).where(examples.head_uid == uid)
-    for digest, label in select_among(connection, own, examples.digest, digests):
+    own = select(examples.digest, examples.own_label, examples.source).where(
+        examples.head_uid == uid
+    )
+    for digest, label, source in select_among(connection, own, examples.digest, digests):
         counts = last.get(digest, label)
-        found[digest] = (counts, label is not None and label == counts)
+        vouched = label is not None and label == counts and source != DESCRIPTION
+        found[digest] = (counts, vouched)
     return found
 
 

@@ -11,6 +11,7 @@ from sqlalchemy import Connection, Row, and_, case, func, select
 
 from service.store import schema
 from service.store.captures import CaptureState
+from service.store.example_rules import DESCRIPTION
 from service.store.feedback_states import FeedbackState
 from service.store.head_records import HeadCounts, HeadRecord
 from service.store.heads import get_head, list_heads
@@ -25,6 +26,7 @@ _ACTIVE = (
         schema.versions.c.created_at,
         json_part(schema.versions.c.report, "estimate"),
         schema.versions.c.source,
+        json_part(schema.versions.c.report, "description_count"),
         # Some 10 kB, which only heads with a rule need.
         case(
             (schema.heads.c.decide.is_not(None), json_part(schema.versions.c.report, "decisions"))
@@ -50,6 +52,7 @@ class HeadSummary:
             none. A version without an estimate has None.
         source, decisions: likewise, how it was made and its `adapters.DecisionCurve` as JSON, which
             is None for heads that decide nothing, too.
+        described: whether it stands on descriptions of labels, in part at least.
         training: id of its unfinished job, if there is one.
     """
 
@@ -60,6 +63,7 @@ class HeadSummary:
     active_created_at: float | None = None
     training: str | None = None
     source: str = ""
+    described: bool = False
     decisions: Mapping[str, Any] | None = None
 
 
@@ -110,12 +114,13 @@ def _summaries(connection: Connection, heads: Sequence[HeadRecord]) -> list[Head
 def _of_version(row: Row[*tuple[Any, ...]] | None) -> dict[str, Any]:
     if row is None:
         return {}
-    _, labels, created_at, estimate, source, decisions = row
+    _, labels, created_at, estimate, source, descriptions, decisions = row
     return {
         "labels": tuple(dict.fromkeys(read_json(labels))),
         "estimate": None if estimate is None else json.loads(estimate),
         "active_created_at": created_at,
         "source": source,
+        "described": int(descriptions or 0) > 0,
         "decisions": None if decisions is None else json.loads(decisions),
     }
 
@@ -124,12 +129,16 @@ def _counts(connection: Connection, uids: Sequence[str]) -> dict[str, HeadCounts
     """Counts what is stored for heads, by uid."""
     example, feedback = schema.examples.c, schema.feedback.c
     held_out = example.held_out & example.label.is_not(None)
-    examples = select(
-        example.head_uid,
-        func.count(),
-        func.count(example.label),
-        func.count(case((held_out, 1))),
-    ).group_by(example.head_uid)
+    examples = (
+        select(
+            example.head_uid,
+            func.count(),
+            func.count(example.label),
+            func.count(case((held_out, 1))),
+        )
+        .where(example.source != DESCRIPTION)
+        .group_by(example.head_uid)
+    )
     in_quarantine = case((feedback.state == FeedbackState.QUARANTINED, 1))
     feedbacks = select(feedback.head_uid, func.count(), func.count(in_quarantine)).group_by(
         feedback.head_uid

@@ -7,11 +7,13 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, func, select, update
+from sqlalchemy import Connection, case, func, select, update
 
 from service.store import schema
 from service.store.captures import change_captured_labels
 from service.store.changes import changed_in
+from service.store.descriptions import keep_one_description
+from service.store.example_rules import DESCRIPTION
 from service.store.examples import delete_example
 from service.store.head_records import HeadRecord
 from service.store.heads import update_head
@@ -48,7 +50,11 @@ def count_labels(connection: Connection, uid: str) -> dict[str, LabelCount]:
     """Counts what is stored of a head by label, in the order of the labels."""
     examples, feedback = schema.examples.c, schema.feedback.c
     by_use = (
-        select(examples.label, examples.held_out, func.count())
+        select(
+            examples.label,
+            examples.held_out,
+            func.count(case((examples.source != DESCRIPTION, 1))),
+        )
         .where(examples.head_uid == uid, examples.label.is_not(None))
         .group_by(examples.label, examples.held_out)
     )
@@ -88,6 +94,7 @@ def change_labels(
         .where(schema.feedback.c.head_uid == head.uid, schema.feedback.c.label.in_(labels))
         .values(label=into)
     )
+    keep_one_description(connection, head.uid, into)
     change_captured_labels(connection, head.uid, labels, into)
     weights = head.spec.get("class_weights", {})
     named = [weights[label] for label in (into, *labels) if label in weights]

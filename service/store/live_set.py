@@ -12,6 +12,7 @@ from sqlalchemy import Connection, and_, exists, select
 
 from service.store import schema
 from service.store.embeddings import find_embeddings, known_digests
+from service.store.example_rules import DESCRIPTION
 from service.store.feedback_states import FeedbackState, labels_without_live
 from service.store.head_records import HeadRecord
 from service.store.heads import require_head
@@ -25,6 +26,7 @@ class Member:
     """An example that the active version knew, as it counts without live feedback.
 
     `anchor` says whether somebody vouches for its label: it was uploaded, set or released.
+    `described` says that it is a description of its label.
     """
 
     digest: str
@@ -33,6 +35,7 @@ class Member:
     weight: float
     anchor: bool
     group: str | None = None
+    described: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,7 +167,7 @@ def _members(connection: Connection, head: HeadRecord, *, vectors: bool = True) 
             label,
             weights[digest][0],
             anchor,
-            weights[digest][1],
+            *weights[digest][1:],
         )
         for digest in digests
         if digest in weights
@@ -176,14 +179,16 @@ def _members(connection: Connection, head: HeadRecord, *, vectors: bool = True) 
 
 def _weights(
     connection: Connection, uid: str, digests: Sequence[str]
-) -> dict[str, tuple[float, str | None]]:
-    """Returns the weights and groups by digest of those that are not held out."""
+) -> dict[str, tuple[float, str | None, bool]]:
+    """Returns weight, group, and whether it is a description, of those that are not held out."""
     table = schema.examples.c
-    query = select(table.digest, table.weight, table.group).where(
+    query = select(table.digest, table.weight, table.group, table.source).where(
         table.head_uid == uid, ~table.held_out
     )
     rows = select_among(connection, query, table.digest, digests)
-    return {digest: (weight, group) for digest, weight, group in rows}
+    return {
+        digest: (weight, group, source == DESCRIPTION) for digest, weight, group, source in rows
+    }
 
 
 def _live_rows(connection: Connection, head: HeadRecord, after: int) -> Sequence[Any]:

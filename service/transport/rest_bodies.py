@@ -77,7 +77,9 @@ async def read_form(
 def write_json(reply: Message) -> Json:
     """Converts a reply to JSON as a REST client gets it."""
     if isinstance(reply, prediction_pb2.PredictResponse):
-        return _write_predictions(reply)
+        return {"predictions": _rows(reply, reply.predictions), "timing": _to_dict(reply.timing)}
+    if isinstance(reply, prediction_pb2.ClassifyResponse):
+        return _write_classified(reply)
     if isinstance(reply, extraction_pb2.EmbedResponse):
         return _write_embeddings(reply)
     if isinstance(reply, heads_pb2.GetHeadReportResponse):
@@ -114,16 +116,32 @@ def _fill_rows(
             request.examples.add(input=item, **said)
 
 
-def _write_predictions(reply: prediction_pb2.PredictResponse) -> Json:
+def _rows(
+    reply: prediction_pb2.PredictResponse | prediction_pb2.ClassifyResponse,
+    groups: Iterable[prediction_pb2.HeadPredictions],
+) -> list[Json]:
     rows: list[Json] = [{"row": row, "digest": digest} for row, digest in enumerate(reply.digests)]
     for error in reply.errors:
         rows[error.row]["error"] = _to_dict(error)
-    for group in reply.predictions:
+    for group in groups:
         for row, written in zip(group.rows, _prediction_rows(group), strict=True):
             rows[row] |= written
     for row in reply.truncated:
         rows[row]["truncated"] = True
-    return {"predictions": rows, "timing": _to_dict(reply.timing)}
+    return rows
+
+
+def _write_classified(reply: prediction_pb2.ClassifyResponse) -> Json:
+    """Converts answers by examples in the request: rows as of a head, which has no name here."""
+    return {
+        "predictions": _rows(reply, [reply.predictions]),
+        "backbone": reply.backbone,
+        "family": reply.family,
+        **({"estimate": _to_dict(reply.estimate)} if reply.HasField("estimate") else {}),
+        "example_errors": [_to_dict(error) for error in reply.example_errors],
+        "truncated_examples": list(reply.truncated_examples),
+        "timing": _to_dict(reply.timing),
+    }
 
 
 def _prediction_rows(group: prediction_pb2.HeadPredictions) -> Iterator[Json]:
@@ -132,7 +150,11 @@ def _prediction_rows(group: prediction_pb2.HeadPredictions) -> Iterator[Json]:
     sets = _prediction_sets(group)
     novelty = _listed(group.novelty) if group.HasField("novelty") else None
     for i, probabilities in enumerate(_listed(group.probabilities)):
-        written: Json = {"head": group.head, "version": group.version, "live": group.live}
+        written: Json = {}
+        if group.head:
+            written = {"head": group.head, "version": group.version, "live": group.live}
+        if group.described:
+            written["described"] = True
         if sets is not None:
             written["set"] = sets[i]
         if novelty is not None:

@@ -5,10 +5,13 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pytest
+
 from tests.e2e.conftest import TEXTS, Cli
-from tests.e2e.transports import Transport
-from trunkline import Client
-from trunkline.v1 import heads_pb2
+from tests.e2e.processes import Running
+from tests.e2e.transports import METHODS, Rest, Transport, text
+from trunkline import Client, Prediction, RowFailure
+from trunkline.v1 import advice_pb2, heads_pb2, prediction_pb2
 
 ROWS = [
     ("charged twice this month", "billing"),
@@ -28,6 +31,57 @@ def make(client: Client, tenant: str) -> str:
     client.upload(head, ROWS)
     client.train(head)
     return head
+
+
+def test_head_answers_by_what_its_classes_are_said_to_mean(
+    cli: Cli, client: Client, tenant: str
+) -> None:
+    head = f"{tenant}/mail"
+    client.create_head(head, TEXTS)
+    meanings = ("refund=the customer wants their money back", "login=somebody cannot sign in")
+    described = cli("classes", "describe", head, *meanings)
+    assert "version 1: 2 classes are described" in described.stdout, described.stderr
+    answered = cli("predict", head, "--text", "I forgot my password")
+    assert answered.stdout.split("\t")[1] == "login"
+    assert "by description" in answered.stdout
+    assert "login is" in cli("heads", "show", head).stdout
+    report = cli("report", head)
+    said = " ".join((report.stdout + report.stderr).split())
+    assert "2 classes stand on what they are said to mean" in said
+    gone = cli("classes", "describe", head, "--none")
+    assert "no class is described any more" in gone.stdout, gone.stderr
+    wrong = cli("classes", "describe", head, "refund", "--none")
+    assert (wrong.returncode, "Give classes" in wrong.stderr) == (2, True)
+    same = cli("classes", "describe", head, "a=x", "b=x", "--json")
+    assert json.loads(same.stdout)["error"]["field"] == "descriptions"
+
+
+def test_inputs_are_classified_by_examples_over_both_transports(
+    client: Client, server: Running, tenant: str
+) -> None:
+    request = prediction_pb2.ClassifyRequest(
+        tenant=f"tenants/{tenant}",
+        backbone=TEXTS,
+        examples=[
+            advice_pb2.LabelledInput(input=text(words), label=label) for words, label in ROWS[:6]
+        ],
+        inputs=[text("I cannot log in"), text("")],
+        top_k=1,
+    )
+    rest = Rest(server.rest)
+    reply = rest.send(METHODS["Classify"], request).json()
+    rest.close()
+    found = client.classify(tenant, ["I cannot log in", ""], ROWS[:6], TEXTS, 1)
+    answer, failure = found.outcomes
+    assert isinstance(answer, Prediction)
+    assert isinstance(failure, RowFailure)
+    row, failed = reply["predictions"]
+    assert (row["label"], answer.label) == ("login", "login")
+    assert row["scores"] == {"login": pytest.approx(answer.probability, abs=1e-6)}
+    assert (failed["error"]["code"], failure.code) == ("INVALID_ARGUMENT", "INVALID_ARGUMENT")
+    assert found.estimate is not None
+    assert found.estimate.examples == reply["estimate"]["examples"] == 6
+    assert found.estimate.accuracy_high - found.estimate.accuracy_low > 0.3
 
 
 def test_classes_are_changed_by_the_command_line(cli: Cli, client: Client, tenant: str) -> None:

@@ -40,6 +40,18 @@ class RecordedLabels(State):
         )
         return heads_pb2.MergeLabelsResponse(head=head, changes=changes, training=training)
 
+    def DescribeLabels(self, request: Any, context: Any) -> Any:
+        self._record("DescribeLabels", request, context)
+        head = self._head(request.head, context)
+        head.ClearField("label_descriptions")
+        head.label_descriptions.update(request.descriptions)
+        training = heads_pb2.Training(
+            name=f"{head.name}/trainings/t2", state=heads_pb2.TRAINING_STATE_QUEUED
+        )
+        return heads_pb2.DescribeLabelsResponse(
+            head=head, training=training, truncated=sorted(request.descriptions)[:1]
+        )
+
     def DeleteLabel(self, request: Any, context: Any) -> Any:
         self._record("DeleteLabel", request, context)
         head = self._head(request.head, context)

@@ -7,7 +7,7 @@ import click
 
 from trunkline.cli.connection import client_command, head_argument
 from trunkline.cli.next_step import next_step
-from trunkline.cli.output import Output, confirm, echo
+from trunkline.cli.output import Output, confirm, echo, plain
 from trunkline.cli.upload_steps import train_head
 from trunkline.cli.versions import removed_notices
 from trunkline.clients.client import Client
@@ -18,7 +18,7 @@ from trunkline.wording import accuracy, counted
 
 @click.group()
 def classes() -> None:
-    """List, rename, merge and delete the classes of a head."""
+    """List, describe, rename, merge and delete the classes of a head."""
 
 
 @classes.command("list")
@@ -75,6 +75,42 @@ def merge(client: Client, out: Output, head: str, labels: tuple[str, ...], into:
         are = "are" if len(labels) > 1 else "is"
         echo(f"{', '.join(labels)} {are} {into}: {_changes(changed)}")
     _print_version(client, out, head, changed, training)
+
+
+@classes.command("describe")
+@head_argument
+@click.argument("described", metavar="CLASS[=TEXT]...", nargs=-1)
+@click.option("--none", is_flag=True, help="Take all descriptions away.")
+@client_command
+def describe_classes(
+    client: Client, out: Output, head: str, described: tuple[str, ...], none: bool
+) -> None:
+    """Say what the classes of a head for texts mean, and train it on that.
+
+    It answers before anybody has labelled an example. A class without a text is described by its
+    name. The descriptions take the place of those before; each counts until its class has two
+    examples.
+    """
+    if bool(described) == none:
+        raise click.UsageError("Give classes with what they mean, or --none.")
+    pairs = [word.partition("=") for word in described]
+    meanings = {label.strip(): text.strip() for label, _, text in pairs}
+    if len(meanings) < len(pairs):
+        raise click.UsageError("Name each class once.")
+    found = client.describe_labels(head, meanings)
+    for label in found.truncated:
+        out.say(f"{label}: what it means is longer than the backbone reads; its end has no part")
+    training = None
+    if found.training is not None:
+        training = train_head(client, out, head, None, activate=None, title="training")
+    if out.as_json:
+        out.document(plain(found) | {"training": plain(training)})
+    elif training is None:
+        echo("no class is described any more")
+    else:
+        said = counted(len(found.head.label_descriptions), "class is", "classes are")
+        echo(f"version {training.version}: {said} described")
+        next_step(out, "predict", head, "--text", "TEXT")
 
 
 @classes.command()

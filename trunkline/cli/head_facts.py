@@ -32,6 +32,7 @@ def print_head(client: Client, out: Output, head: Head) -> None:
             "active version": head.active_version,
             "tail": tail and f"{tail_words(tail)}: {', '.join(tail.blocks)}",
             "labels": head.labels,
+            **{f"{label} is": text for label, text in head.label_descriptions.items()},
             "examples": f"{head.example_count}, {head.labelled_count} of them labelled, "
             f"{head.held_out_count} held out",
             "feedback": f"{head.feedback_count}, {head.quarantined_count} of them in quarantine",

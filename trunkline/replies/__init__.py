@@ -108,6 +108,7 @@ def _group(
             truncated=row in truncated,
             neighbours=neighbours[position],
             decision=decisions[position],
+            described=group.described,
         )
     return found
 

@@ -2,7 +2,7 @@
 
 from trunkline.replies import heads as head_replies
 from trunkline.v1 import heads_pb2
-from trunkline.values.labels import ChangedLabels, LabelCount
+from trunkline.values.labels import ChangedLabels, DescribedLabels, LabelCount
 from trunkline.values.outcomes import Training
 from trunkline.wire.reading import read
 
@@ -38,3 +38,9 @@ def changed(
         training=training,
         removed_versions=(),
     )
+
+
+def described(message: heads_pb2.DescribeLabelsResponse) -> DescribedLabels:
+    """Reads what became of a head whose labels were described."""
+    training = read(Training, message.training) if message.HasField("training") else None
+    return DescribedLabels(head_replies.head(message.head), training, tuple(message.truncated))

@@ -643,6 +643,26 @@ Global___Drift: _TypeAlias = Drift  # noqa: Y015
 class Head(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
+    @_typing.final
+    class LabelDescriptionsEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.str
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
     NAME_FIELD_NUMBER: _builtins.int
     UID_FIELD_NUMBER: _builtins.int
     BACKBONE_FIELD_NUMBER: _builtins.int
@@ -666,6 +686,8 @@ class Head(_message.Message):
     CAPTURE_FIELD_NUMBER: _builtins.int
     DECIDE_FIELD_NUMBER: _builtins.int
     CAPTURE_COUNT_FIELD_NUMBER: _builtins.int
+    LABEL_DESCRIPTIONS_FIELD_NUMBER: _builtins.int
+    DESCRIBED_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """"tenants/{tenant}/heads/{head}"."""
     uid: _builtins.str
@@ -691,6 +713,8 @@ class Head(_message.Message):
     """Feedback in quarantine."""
     capture_count: _builtins.int
     """Captured inputs that wait for a judgement."""
+    described: _builtins.bool
+    """Whether the active version stands on descriptions of labels, in part at least."""
     @_builtins.property
     def spec(self) -> Global___HeadSpec: ...
     @_builtins.property
@@ -719,6 +743,10 @@ class Head(_message.Message):
     def decide(self) -> Global___Decide:
         """Absent for a head that decides nothing."""
 
+    @_builtins.property
+    def label_descriptions(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
+        """In GetHead and DescribeLabels only: what labels mean, by label."""
+
     def __init__(
         self,
         *,
@@ -745,10 +773,12 @@ class Head(_message.Message):
         capture: Global___Capture | None = ...,
         decide: Global___Decide | None = ...,
         capture_count: _builtins.int = ...,
+        label_descriptions: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+        described: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_decide", b"_decide", "active_version_time", b"active_version_time", "capture", b"capture", "create_time", b"create_time", "decide", b"decide", "estimate", b"estimate", "live", b"live", "spec", b"spec"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_decide", b"_decide", "active_version", b"active_version", "active_version_time", b"active_version_time", "allow_new_labels", b"allow_new_labels", "backbone", b"backbone", "capture", b"capture", "capture_count", b"capture_count", "create_time", b"create_time", "decide", b"decide", "estimate", b"estimate", "example_count", b"example_count", "feedback_count", b"feedback_count", "fingerprint", b"fingerprint", "held_out_count", b"held_out_count", "keep_inputs", b"keep_inputs", "labelled_count", b"labelled_count", "labels", b"labels", "live", b"live", "name", b"name", "policy", b"policy", "quarantined_count", b"quarantined_count", "spec", b"spec", "training", b"training", "uid", b"uid"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_decide", b"_decide", "active_version", b"active_version", "active_version_time", b"active_version_time", "allow_new_labels", b"allow_new_labels", "backbone", b"backbone", "capture", b"capture", "capture_count", b"capture_count", "create_time", b"create_time", "decide", b"decide", "described", b"described", "estimate", b"estimate", "example_count", b"example_count", "feedback_count", b"feedback_count", "fingerprint", b"fingerprint", "held_out_count", b"held_out_count", "keep_inputs", b"keep_inputs", "label_descriptions", b"label_descriptions", "labelled_count", b"labelled_count", "labels", b"labels", "live", b"live", "name", b"name", "policy", b"policy", "quarantined_count", b"quarantined_count", "spec", b"spec", "training", b"training", "uid", b"uid"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__decide: _TypeAlias = _typing.Literal["decide"]  # noqa: Y015
     _WhichOneofArgType__decide: _TypeAlias = _typing.Literal["_decide", b"_decide"]  # noqa: Y015
@@ -1379,7 +1409,7 @@ class Example(_message.Message):
     kind: _builtins.str
     """"image", "text", "pixels" or "embedding"."""
     source: _builtins.str
-    """"upload" or "feedback": where the label came from."""
+    """"upload", "feedback" or "description" (of its label): where the label came from."""
     has_input: _builtins.bool
     weight: _builtins.float
     held_out: _builtins.bool
@@ -2114,6 +2144,85 @@ class MergeLabelsResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___MergeLabelsResponse: _TypeAlias = MergeLabelsResponse  # noqa: Y015
+
+@_typing.final
+class DescribeLabelsRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class DescriptionsEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.str
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    HEAD_FIELD_NUMBER: _builtins.int
+    DESCRIPTIONS_FIELD_NUMBER: _builtins.int
+    head: _builtins.str
+    @_builtins.property
+    def descriptions(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
+        """A short text for each label, at most 1,000 labels; an empty one stands for the label itself. Labels that are not
+        named have none any more.
+        """
+
+    def __init__(
+        self,
+        *,
+        head: _builtins.str = ...,
+        descriptions: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["descriptions", b"descriptions", "head", b"head"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DescribeLabelsRequest: _TypeAlias = DescribeLabelsRequest  # noqa: Y015
+
+@_typing.final
+class DescribeLabelsResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    HEAD_FIELD_NUMBER: _builtins.int
+    TRAINING_FIELD_NUMBER: _builtins.int
+    TRUNCATED_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def head(self) -> Global___Head: ...
+    @_builtins.property
+    def training(self) -> Global___Training:
+        """Absent where nothing is left to train on."""
+
+    @_builtins.property
+    def truncated(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Labels whose text is longer than the backbone's window."""
+
+    def __init__(
+        self,
+        *,
+        head: Global___Head | None = ...,
+        training: Global___Training | None = ...,
+        truncated: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["head", b"head", "training", b"training"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["head", b"head", "training", b"training", "truncated", b"truncated"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DescribeLabelsResponse: _TypeAlias = DescribeLabelsResponse  # noqa: Y015
 
 @_typing.final
 class DeleteLabelRequest(_message.Message):
@@ -2936,6 +3045,7 @@ class HeadVersion(_message.Message):
     TAIL_FIELD_NUMBER: _builtins.int
     ESTIMATE_FIELD_NUMBER: _builtins.int
     PINNED_FIELD_NUMBER: _builtins.int
+    DESCRIPTION_COUNT_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """"tenants/{tenant}/heads/{head}/versions/{version}"."""
     version: _builtins.int
@@ -2948,6 +3058,8 @@ class HeadVersion(_message.Message):
     example_count: _builtins.int
     pinned: _builtins.bool
     """Whether it stays until it is unpinned."""
+    description_count: _builtins.int
+    """How many of its examples are descriptions of labels."""
     @_builtins.property
     def spec(self) -> Global___HeadSpec: ...
     @_builtins.property
@@ -2979,10 +3091,11 @@ class HeadVersion(_message.Message):
         tail: Global___Tail | None = ...,
         estimate: Global___Estimate | None = ...,
         pinned: _builtins.bool = ...,
+        description_count: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_tail", b"_tail", "create_time", b"create_time", "estimate", b"estimate", "spec", b"spec", "tail", b"tail"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_tail", b"_tail", "active", b"active", "backbone", b"backbone", "create_time", b"create_time", "estimate", b"estimate", "example_count", b"example_count", "family", b"family", "fingerprint", b"fingerprint", "labels", b"labels", "name", b"name", "pinned", b"pinned", "source", b"source", "spec", b"spec", "tail", b"tail", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_tail", b"_tail", "active", b"active", "backbone", b"backbone", "create_time", b"create_time", "description_count", b"description_count", "estimate", b"estimate", "example_count", b"example_count", "family", b"family", "fingerprint", b"fingerprint", "labels", b"labels", "name", b"name", "pinned", b"pinned", "source", b"source", "spec", b"spec", "tail", b"tail", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__tail: _TypeAlias = _typing.Literal["tail"]  # noqa: Y015
     _WhichOneofArgType__tail: _TypeAlias = _typing.Literal["_tail", b"_tail"]  # noqa: Y015
@@ -3320,6 +3433,7 @@ class HeadReport(_message.Message):
     SEEN_HELD_OUT_COUNT_FIELD_NUMBER: _builtins.int
     SEEN_HELD_OUT_FIELD_NUMBER: _builtins.int
     SEEN_HELD_OUT_EXTERNAL_IDS_FIELD_NUMBER: _builtins.int
+    DESCRIPTION_COUNT_FIELD_NUMBER: _builtins.int
     head: _builtins.str
     version: _builtins.int
     family: _builtins.str
@@ -3339,6 +3453,8 @@ class HeadReport(_message.Message):
     """Held-out examples that are near-copies of examples that were trained on, or belong to a group with one:
     `test` is without them.
     """
+    description_count: _builtins.int
+    """How many of the examples are descriptions of labels, which are in no estimate."""
     @_builtins.property
     def spec(self) -> Global___HeadSpec: ...
     @_builtins.property
@@ -3434,10 +3550,11 @@ class HeadReport(_message.Message):
         seen_held_out_count: _builtins.int = ...,
         seen_held_out: _abc.Iterable[_builtins.str] | None = ...,
         seen_held_out_external_ids: _abc.Iterable[_builtins.str] | None = ...,
+        description_count: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_augmentation", b"_augmentation", "_decisions", b"_decisions", "_estimate", b"_estimate", "_evaluation", b"_evaluation", "_fine_tuning", b"_fine_tuning", "_groups", b"_groups", "_l2", b"_l2", "_novelty", b"_novelty", "_test", b"_test", "augmentation", b"augmentation", "decisions", b"decisions", "estimate", b"estimate", "evaluation", b"evaluation", "fine_tuning", b"fine_tuning", "groups", b"groups", "l2", b"l2", "novelty", b"novelty", "spec", b"spec", "test", b"test"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_augmentation", b"_augmentation", "_decisions", b"_decisions", "_estimate", b"_estimate", "_evaluation", b"_evaluation", "_fine_tuning", b"_fine_tuning", "_groups", b"_groups", "_l2", b"_l2", "_novelty", b"_novelty", "_test", b"_test", "augmentation", b"augmentation", "backbone", b"backbone", "candidates", b"candidates", "classes", b"classes", "decisions", b"decisions", "estimate", b"estimate", "evaluation", b"evaluation", "example_count", b"example_count", "family", b"family", "fine_tuning", b"fine_tuning", "fingerprint", b"fingerprint", "groups", b"groups", "head", b"head", "l2", b"l2", "learning_curve", b"learning_curve", "likely_mislabelled", b"likely_mislabelled", "near_duplicates", b"near_duplicates", "novelty", b"novelty", "online", b"online", "seen_held_out", b"seen_held_out", "seen_held_out_count", b"seen_held_out_count", "seen_held_out_external_ids", b"seen_held_out_external_ids", "spec", b"spec", "temperature", b"temperature", "test", b"test", "train_cpu_seconds", b"train_cpu_seconds", "train_seconds", b"train_seconds", "truncated_count", b"truncated_count", "version", b"version", "warnings", b"warnings"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_augmentation", b"_augmentation", "_decisions", b"_decisions", "_estimate", b"_estimate", "_evaluation", b"_evaluation", "_fine_tuning", b"_fine_tuning", "_groups", b"_groups", "_l2", b"_l2", "_novelty", b"_novelty", "_test", b"_test", "augmentation", b"augmentation", "backbone", b"backbone", "candidates", b"candidates", "classes", b"classes", "decisions", b"decisions", "description_count", b"description_count", "estimate", b"estimate", "evaluation", b"evaluation", "example_count", b"example_count", "family", b"family", "fine_tuning", b"fine_tuning", "fingerprint", b"fingerprint", "groups", b"groups", "head", b"head", "l2", b"l2", "learning_curve", b"learning_curve", "likely_mislabelled", b"likely_mislabelled", "near_duplicates", b"near_duplicates", "novelty", b"novelty", "online", b"online", "seen_held_out", b"seen_held_out", "seen_held_out_count", b"seen_held_out_count", "seen_held_out_external_ids", b"seen_held_out_external_ids", "spec", b"spec", "temperature", b"temperature", "test", b"test", "train_cpu_seconds", b"train_cpu_seconds", "train_seconds", b"train_seconds", "truncated_count", b"truncated_count", "version", b"version", "warnings", b"warnings"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__augmentation: _TypeAlias = _typing.Literal["augmentation"]  # noqa: Y015
     _WhichOneofArgType__augmentation: _TypeAlias = _typing.Literal["_augmentation", b"_augmentation"]  # noqa: Y015

@@ -119,6 +119,11 @@ class HeadServiceStub:
                 request_serializer=trunkline_dot_v1_dot_heads__pb2.DeleteLabelRequest.SerializeToString,
                 response_deserializer=trunkline_dot_v1_dot_heads__pb2.DeleteLabelResponse.FromString,
                 _registered_method=True)
+        self.DescribeLabels = channel.unary_unary(
+                '/trunkline.v1.HeadService/DescribeLabels',
+                request_serializer=trunkline_dot_v1_dot_heads__pb2.DescribeLabelsRequest.SerializeToString,
+                response_deserializer=trunkline_dot_v1_dot_heads__pb2.DescribeLabelsResponse.FromString,
+                _registered_method=True)
         self.SuggestExamples = channel.unary_unary(
                 '/trunkline.v1.HeadService/SuggestExamples',
                 request_serializer=trunkline_dot_v1_dot_heads__pb2.SuggestExamplesRequest.SerializeToString,
@@ -326,6 +331,15 @@ class HeadServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def DescribeLabels(self, request, context):
+        """Says what labels mean, in the place of what was said before, and starts a training: a head for texts answers
+        before anybody has labelled an example. A description is an example of source "description" of its label. It is
+        trained on until its label has two other examples, is in no estimate, and vouches for nothing.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def SuggestExamples(self, request, context):
         """Tells which stored inputs without a label are most worth one.
         """
@@ -521,6 +535,11 @@ def add_HeadServiceServicer_to_server(servicer, server):
                     servicer.DeleteLabel,
                     request_deserializer=trunkline_dot_v1_dot_heads__pb2.DeleteLabelRequest.FromString,
                     response_serializer=trunkline_dot_v1_dot_heads__pb2.DeleteLabelResponse.SerializeToString,
+            ),
+            'DescribeLabels': grpc.unary_unary_rpc_method_handler(
+                    servicer.DescribeLabels,
+                    request_deserializer=trunkline_dot_v1_dot_heads__pb2.DescribeLabelsRequest.FromString,
+                    response_serializer=trunkline_dot_v1_dot_heads__pb2.DescribeLabelsResponse.SerializeToString,
             ),
             'SuggestExamples': grpc.unary_unary_rpc_method_handler(
                     servicer.SuggestExamples,
@@ -1062,6 +1081,33 @@ class HeadService:
             '/trunkline.v1.HeadService/DeleteLabel',
             trunkline_dot_v1_dot_heads__pb2.DeleteLabelRequest.SerializeToString,
             trunkline_dot_v1_dot_heads__pb2.DeleteLabelResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DescribeLabels(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/trunkline.v1.HeadService/DescribeLabels',
+            trunkline_dot_v1_dot_heads__pb2.DescribeLabelsRequest.SerializeToString,
+            trunkline_dot_v1_dot_heads__pb2.DescribeLabelsResponse.FromString,
             options,
             channel_credentials,
             insecure,

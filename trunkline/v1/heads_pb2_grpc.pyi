@@ -72,6 +72,11 @@ class HeadServiceStub:
     """
     DeleteLabel: _grpc.UnaryUnaryMultiCallable[_heads_pb2.DeleteLabelRequest, _heads_pb2.DeleteLabelResponse]
     """Takes a label out of all that is stored of the head, in one step, and starts a training, as MergeLabels."""
+    DescribeLabels: _grpc.UnaryUnaryMultiCallable[_heads_pb2.DescribeLabelsRequest, _heads_pb2.DescribeLabelsResponse]
+    """Says what labels mean, in the place of what was said before, and starts a training: a head for texts answers
+    before anybody has labelled an example. A description is an example of source "description" of its label. It is
+    trained on until its label has two other examples, is in no estimate, and vouches for nothing.
+    """
     SuggestExamples: _grpc.UnaryUnaryMultiCallable[_heads_pb2.SuggestExamplesRequest, _heads_pb2.SuggestExamplesResponse]
     """Tells which stored inputs without a label are most worth one."""
     ListFeedback: _grpc.UnaryUnaryMultiCallable[_heads_pb2.ListFeedbackRequest, _heads_pb2.ListFeedbackResponse]
@@ -148,6 +153,11 @@ class HeadServiceAsyncStub(HeadServiceStub):
     """
     DeleteLabel: _aio.UnaryUnaryMultiCallable[_heads_pb2.DeleteLabelRequest, _heads_pb2.DeleteLabelResponse]  # type: ignore[assignment]
     """Takes a label out of all that is stored of the head, in one step, and starts a training, as MergeLabels."""
+    DescribeLabels: _aio.UnaryUnaryMultiCallable[_heads_pb2.DescribeLabelsRequest, _heads_pb2.DescribeLabelsResponse]  # type: ignore[assignment]
+    """Says what labels mean, in the place of what was said before, and starts a training: a head for texts answers
+    before anybody has labelled an example. A description is an example of source "description" of its label. It is
+    trained on until its label has two other examples, is in no estimate, and vouches for nothing.
+    """
     SuggestExamples: _aio.UnaryUnaryMultiCallable[_heads_pb2.SuggestExamplesRequest, _heads_pb2.SuggestExamplesResponse]  # type: ignore[assignment]
     """Tells which stored inputs without a label are most worth one."""
     ListFeedback: _aio.UnaryUnaryMultiCallable[_heads_pb2.ListFeedbackRequest, _heads_pb2.ListFeedbackResponse]  # type: ignore[assignment]
@@ -323,6 +333,17 @@ class HeadServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_heads_pb2.DeleteLabelResponse, _abc.Awaitable[_heads_pb2.DeleteLabelResponse]]:
         """Takes a label out of all that is stored of the head, in one step, and starts a training, as MergeLabels."""
+
+    @_abc_1.abstractmethod
+    def DescribeLabels(
+        self,
+        request: _heads_pb2.DescribeLabelsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_heads_pb2.DescribeLabelsResponse, _abc.Awaitable[_heads_pb2.DescribeLabelsResponse]]:
+        """Says what labels mean, in the place of what was said before, and starts a training: a head for texts answers
+        before anybody has labelled an example. A description is an example of source "description" of its label. It is
+        trained on until its label has two other examples, is in no estimate, and vouches for nothing.
+        """
 
     @_abc_1.abstractmethod
     def SuggestExamples(

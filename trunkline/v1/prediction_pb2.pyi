@@ -212,12 +212,15 @@ class HeadPredictions(_message.Message):
     LIVE_FIELD_NUMBER: _builtins.int
     DECISIONS_FIELD_NUMBER: _builtins.int
     NEIGHBOURS_FIELD_NUMBER: _builtins.int
+    DESCRIBED_FIELD_NUMBER: _builtins.int
     head: _builtins.str
     version: _builtins.int
     abstains: _builtins.bool
     """Whether the head gives no answer to novel rows; their classes are to be ignored."""
     live: _builtins.bool
     """Whether the live copy answered, which has learned since `version` was made."""
+    described: _builtins.bool
+    """Whether `version` stands on descriptions of labels, in part at least: nothing is known of how right it is there."""
     @_builtins.property
     def labels(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
     @_builtins.property
@@ -278,10 +281,11 @@ class HeadPredictions(_message.Message):
         live: _builtins.bool = ...,
         decisions: _abc.Iterable[Global___Decision.ValueType] | None = ...,
         neighbours: _abc.Iterable[Global___Neighbours] | None = ...,
+        described: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["indices", b"indices", "novelty", b"novelty", "probabilities", b"probabilities", "set_indices", b"set_indices", "set_sizes", b"set_sizes"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["abstains", b"abstains", "decisions", b"decisions", "head", b"head", "indices", b"indices", "labels", b"labels", "live", b"live", "neighbours", b"neighbours", "novel", b"novel", "novelty", b"novelty", "probabilities", b"probabilities", "rows", b"rows", "set_indices", b"set_indices", "set_sizes", b"set_sizes", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["abstains", b"abstains", "decisions", b"decisions", "described", b"described", "head", b"head", "indices", b"indices", "labels", b"labels", "live", b"live", "neighbours", b"neighbours", "novel", b"novel", "novelty", b"novelty", "probabilities", b"probabilities", "rows", b"rows", "set_indices", b"set_indices", "set_sizes", b"set_sizes", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -192,6 +192,8 @@ class Head:
     `active_version_time`, when it was made, are of the active version, which may have no estimate.
     `decide` is None for a head that decides nothing. `capture` says what of the traffic is kept,
     None for nothing; `capture_count` such inputs wait for somebody to look at them.
+    `label_descriptions` say what labels mean, empty in lists; the active version is `described` if
+    it stands on some of them, of which no estimate knows.
     """
 
     name: str
@@ -217,6 +219,8 @@ class Head:
     decide: Decide | None = None
     capture: Capture | None = None
     capture_count: int = 0
+    label_descriptions: Mapping[str, str] = field(default_factory=dict)
+    described: bool = False
 
 
 @dataclass(frozen=True)
@@ -239,7 +243,7 @@ class Version:
 
     `source` is "training", "import", or "feedback" for a live copy that took over. `tail` is None
     on the frozen backbone, `estimate` where there is none. One that is `pinned` stays until it is
-    unpinned.
+    unpinned. `description_count` of its examples are descriptions of labels.
     """
 
     name: str
@@ -256,6 +260,7 @@ class Version:
     tail: Tail | None
     estimate: Estimate | None = None
     pinned: bool = False
+    description_count: int = 0
 
 
 @dataclass(frozen=True)

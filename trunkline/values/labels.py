@@ -37,3 +37,16 @@ class ChangedLabels:
     version: Version | None = None
     training: Training | None = None
     removed_versions: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True)
+class DescribedLabels:
+    """What became of a head whose labels were described.
+
+    `training` is what that started, None where nothing is left to train on. The descriptions of
+    `truncated` labels are longer than the backbone's window.
+    """
+
+    head: Head
+    training: Training | None = None
+    truncated: tuple[str, ...] = ()

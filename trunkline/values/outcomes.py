@@ -134,6 +134,8 @@ class Prediction:
     is longer than the backbone's window, so that its end had no part. `neighbours` are the nearest
     labelled examples, nearest first, where they were asked for. `decision` is None of a head that
     decides nothing; it rests on what is known of `version`, also where the live copy answers.
+    `described` says that the version stands on descriptions of labels, in part at least: nothing is
+    known of how right it is there.
     """
 
     label: str | None
@@ -150,6 +152,7 @@ class Prediction:
     truncated: bool = False
     neighbours: tuple[Neighbour, ...] = ()
     decision: Decision | None = None
+    described: bool = False
 
 
 @dataclass(frozen=True)

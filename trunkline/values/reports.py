@@ -260,6 +260,7 @@ class Report:
     should know. `seen_held_out_count` held-out examples are near-copies of examples that were
     trained on, or belong to a group with one: `test` is without them; `seen_held_out` are the
     digests of the first, `seen_held_out_external_ids` their external ids, empty for none.
+    `description_count` of the examples are descriptions of labels, which are in no estimate.
     `decisions` says what could be accepted without a look; None where that is not known.
     """
 
@@ -288,6 +289,7 @@ class Report:
     fine_tuning: FineTuningReport | None
     truncated_count: int = 0
     seen_held_out_count: int = 0
+    description_count: int = 0
     seen_held_out: tuple[str, ...] = ()
     seen_held_out_external_ids: tuple[str, ...] = ()
     groups: GroupReport | None = None

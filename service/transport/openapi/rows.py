@@ -77,6 +77,10 @@ _PREDICTION: Mapping[str, Json] = {
         )
     )
     | {"description": "Only with `neighbours`: the nearest labelled examples, nearest first."},
+    "described": {
+        "const": True,
+        "description": "The version stands on descriptions of labels, in part at least.",
+    },
     "truncated": _TRUNCATED,
 }
 _ANSWERED = ["head", "version", "live"]
@@ -86,6 +90,13 @@ _PREDICTION_ROW = _object({**_ROW, **_PREDICTION}, frozenset(_PREDICTION)) | {
         {"title": "abstained", "required": [*_ANSWERED, "abstained"]},
         {"title": "failed", "required": ["error"]},
     ]
+}
+
+_CLASSIFIED = ("error", "label", "probability", "scores", "truncated")
+_CLASSIFIED_ROW = _object(
+    {**_ROW, **{name: _PREDICTION[name] for name in _CLASSIFIED}}, frozenset(_CLASSIFIED)
+) | {
+    "oneOf": [{"required": ["label", "probability", "scores"]}, {"required": ["error"]}],
 }
 
 _EMBEDDING: Mapping[str, Json] = {
@@ -103,6 +114,18 @@ REPLACEMENTS: Mapping[str, Json] = {
             "predictions": _list_of(_PREDICTION_ROW) | {"description": "One row per input."},
             "timing": _TIMING,
         }
+    ),
+    "trunkline.v1.ClassifyResponse": _object(
+        {
+            "predictions": _list_of(_CLASSIFIED_ROW) | {"description": "One row per input."},
+            "backbone": _STRING,
+            "family": _STRING | {"description": "Of head."},
+            "estimate": {"$ref": "#/components/schemas/Estimate"},
+            "example_errors": _list_of(_ERROR) | {"description": "Examples that had no part."},
+            "truncated_examples": _list_of(_WHOLE),
+            "timing": _TIMING,
+        },
+        frozenset({"estimate"}),
     ),
     "trunkline.v1.EmbedResponse": _object(
         {

@@ -110,6 +110,9 @@ HEADS = [
     _head("ForgetExamples", "POST /v1/{}/examples:forget", "own", digests=[DIGEST]),
     _head("ListLabels", "GET /v1/{}/labels"),
     _head("RenameLabel", "POST /v1/{}/labels:rename", "train", label="a", new_label="c"),
+    _failing(
+        _head("DescribeLabels", "POST /v1/{}/labels:describe", "train", descriptions={"a": "b"})
+    ),
     _failing(_head("MergeLabels", "POST /v1/{}/labels:merge", "train", labels=["a"], into="b")),
     _failing(
         _head(

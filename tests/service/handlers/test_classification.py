@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from service.errors import Aborted, InvalidRequest, PreconditionFailed
+from service.errors import Aborted, InvalidRequest, PreconditionFailed, problem_of
 from tests.service.child_processes import children_running
 from tests.service.server import InProcessServer, StartServer
 from trunkline.resources import InvalidName
@@ -124,7 +124,7 @@ async def test_what_cannot_be_answered_is_refused_by_name(
 ) -> None:
     with pytest.raises((InvalidRequest, PreconditionFailed, InvalidName)) as refused:
         await classify(server, **{"texts": ["red wine"], **more})
-    assert refused.value.field == field
+    assert problem_of(refused.value).field == field
 
 
 async def test_a_refusal_says_why_the_examples_are_too_few(server: InProcessServer) -> None:
@@ -136,7 +136,7 @@ async def test_a_refusal_says_why_the_examples_are_too_few(server: InProcessServ
 async def test_a_fit_that_takes_too_long_is_aborted_and_the_next_is_answered(
     start_server: StartServer,
 ) -> None:
-    async with start_server(fit_timeout_seconds=1) as server:
+    async with start_server(fit_timeout_seconds=4) as server:
         await classify(server, ["red wine"])
         (process,) = children_running("service.fitting.worker")
         process.suspend()
@@ -147,7 +147,7 @@ async def test_a_fit_that_takes_too_long_is_aborted_and_the_next_is_answered(
 
 
 async def _until_fitted(server: InProcessServer) -> prediction_pb2.ClassifyResponse:
-    """A new process starts within the second that a fit has, or at the next try."""
+    """A new process starts within the seconds that a fit has, or at the next try."""
     with contextlib.suppress(Aborted):
         return await classify(server, ["red wine"])
     return await classify(server, ["red wine"])

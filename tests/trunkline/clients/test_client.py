@@ -78,7 +78,8 @@ def test_inputs_are_classified_by_the_examples_given_with_them(
     assert found.backbone == "minilm/l6-v2"
     (asked,) = recorder.asked("Classify")
     assert (asked.tenant, asked.top_k) == ("tenants/acme", 1)
-    assert [(row.label, row.group) for row in asked.examples] == [("a", ""), ("a", ""), ("b", "pair")]
+    sent = [(row.label, row.group) for row in asked.examples]
+    assert sent == [("a", ""), ("a", ""), ("b", "pair")]
 
 
 def test_many_rows_go_in_bounded_requests(client: Client, recorder: Recorder) -> None:

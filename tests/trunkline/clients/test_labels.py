@@ -44,3 +44,13 @@ def test_deletion_says_what_becomes_of_the_examples(
     (request,) = recorder.asked("DeleteLabel")
     keep, delete = heads_pb2.EXAMPLES_OF_LABEL_KEEP, heads_pb2.EXAMPLES_OF_LABEL_DELETE
     assert request.examples == (delete if deleted else keep)
+
+
+def test_labels_are_described(client: Client, recorder: Recorder, head: str) -> None:
+    found = client.describe_labels(head, {"yes": "agreement", "no": ""})
+    assert dict(found.head.label_descriptions) == {"yes": "agreement", "no": ""}
+    assert found.training is not None
+    assert found.training.name.endswith("/trainings/t2")
+    assert found.truncated == ("no",)
+    (asked,) = recorder.asked("DescribeLabels")
+    assert dict(asked.descriptions) == {"yes": "agreement", "no": ""}

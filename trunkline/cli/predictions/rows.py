@@ -98,7 +98,8 @@ def _csv_row(head: str, top: int, item: FileInput, outcome: Outcome) -> str:
 def _words(top: int, item: FileInput, outcome: Outcome) -> str:
     """Writes name, label and probability between tabs, and the next of `top` classes likewise.
 
-    Then come set, "novel", the decision, "truncated" and the nearest examples, if any.
+    Then come set, "novel", the decision, "by description", "truncated" and the nearest examples,
+    if any.
     """
     name = shown_name(item)
     if isinstance(outcome, RowFailure):
@@ -112,6 +113,8 @@ def _words(top: int, item: FileInput, outcome: Outcome) -> str:
         words.append(f"novel ({outcome.novelty:.2f})")
     if outcome.decision is not None:
         words.append(outcome.decision)
+    if outcome.described:
+        words.append("by description")
     if outcome.truncated:
         words.append("truncated")
     if outcome.neighbours:

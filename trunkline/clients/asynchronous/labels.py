@@ -1,11 +1,11 @@
 """Labels of heads."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from trunkline.clients.asynchronous.transport import AsyncTransport
 from trunkline.replies import labels as replies
 from trunkline.v1 import heads_pb2
-from trunkline.values.labels import ChangedLabels, LabelCount
+from trunkline.values.labels import ChangedLabels, DescribedLabels, LabelCount
 from trunkline.values.sequences import strings_in
 from trunkline.wire.building import build
 from trunkline.wire.names import head_name
@@ -53,6 +53,23 @@ class AsyncLabels(AsyncTransport):
         )
         reply = await self._call(self._heads.MergeLabels, request, timeout, idempotent=False)
         return replies.changed(reply)
+
+    async def describe_labels(
+        self, head: str, descriptions: Mapping[str, str], *, timeout: float | None = None
+    ) -> DescribedLabels:
+        """Says what labels mean, in the place of what was said before; for heads of texts.
+
+        A head answers by the descriptions until it has examples: each stands for its label, by name
+        where it is empty, until the label has two others. The training that this starts is in the
+        result; `train` joins it. `Head.label_descriptions` has what is said now.
+        """
+        request = build(
+            heads_pb2.DescribeLabelsRequest,
+            head=str(head_name(head)),
+            descriptions=dict(descriptions),
+        )
+        reply = await self._call(self._heads.DescribeLabels, request, timeout, idempotent=False)
+        return replies.described(reply)
 
     async def delete_label(
         self, head: str, label: str, *, delete_examples: bool, timeout: float | None = None
