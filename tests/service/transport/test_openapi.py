@@ -35,7 +35,7 @@ OPERATIONS = {
     for path, item in DOCUMENT["paths"].items()
     for verb, operation in item.items()
 }
-ROWS = ("Predict", "Embed", "GetHeadReport")
+ROWS = ("Predict", "Classify", "Embed", "GetHeadReport")
 """RPCs whose replies REST writes in a form of its own."""
 
 
