@@ -27,7 +27,7 @@ from service.extraction import BackboneInfo, Extractor, TailRef
 from service.fitting.task import FitTask
 from service.fitting.trainer import Trainer, labelled_rows, new_version
 from service.logs import get_logger
-from service.store import Database, example_sets
+from service.store import Database, descriptions, example_sets
 from service.store import examples as stored_examples
 from service.store.example_sets import LabelledSet
 from service.store.head_records import HeadRecord
@@ -248,7 +248,8 @@ class TailTrainer:
         )
         fitted = replace(result.head, held_out=held_out)
         members = dict(zip(task.digests, task.base.labels, strict=True))
-        return new_version(fitted, members, tests.digests, started, tail)
+        described = await self._database.read(descriptions.among, head.uid, task.digests)
+        return new_version(fitted, members, tests.digests, started, tail, len(described))
 
     async def _tail(
         self, head: HeadRecord, backbone: BackboneInfo, task: TuningTask, result: TuningResult
