@@ -208,6 +208,7 @@ def another(name: str, cls: type[ExtractorSettings], defaults: ExtractorSettings
         "catalogue": Path("catalogue.toml"),
         "extractor": "127.0.0.1:50050",
         "shared_cache": "redis://cache.example",
+        "label_studio_url": "http://labels.example.org:8080",
         "max_versions_per_head": 3,
         "store": "postgresql+psycopg://trunkline@db.example.org/trunkline",
     }.get(name, Path("elsewhere"))
@@ -217,6 +218,7 @@ NOT_ALONE = {
     *("workers", "extractor_key_file", "tls_cert", "tls_key", "tls_client_ca"),
     *("extractor_tls_ca", "extractor_tls_cert", "extractor_tls_key", "store_password_file"),
     *("shared_cache_tls_ca", "shared_cache_tls_cert", "shared_cache_tls_key"),
+    "label_studio_token_file",
 }
 """Has one value; or name files, which are read, or need one another."""
 

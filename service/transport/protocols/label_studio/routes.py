@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import re
 from collections.abc import Awaitable, Callable, Mapping
 from http import HTTPStatus
 from typing import Any, NamedTuple
@@ -21,21 +20,26 @@ from service.transport.answering import ask, received, respond
 from service.transport.backend import Backend
 from service.transport.foreign.paths import LABEL_STUDIO, label_studio_head
 from service.transport.json_text import read_object
+from service.transport.protocols.failed_rows import refuse_failed
+from service.transport.protocols.label_studio.events import (
+    SAID,
+    TAKEN_BACK,
+    TRAINING,
+    action_of,
+    deleted_in,
+    feedback_id,
+    object_in,
+    own_part,
+    said_of,
+)
 from service.transport.protocols.label_studio.labelling import Labelling
 from service.transport.protocols.label_studio.pictures import Pictures
-from trunkline.digest import image_digest, text_digest
 from trunkline.v1 import common_pb2, heads_pb2, prediction_pb2
 
 Json = dict[str, Any]
 
-SAID = ("ANNOTATION_CREATED", "ANNOTATION_UPDATED")
-TAKEN_BACK = "ANNOTATION_DELETED"
-TRAINING = "START_TRAINING"
-
 MAX_TASKS_ERROR = 20
 """Tasks of a request that the log says something of."""
-
-_NO_ID = re.compile("[^A-Za-z0-9]+")
 
 log = get_logger(__name__)
 
@@ -140,7 +144,7 @@ class LabelStudio:
             body = await request.body()
         except ClientDisconnect as error:
             raise RequestCancelled("the client left while it sent its request") from error
-        action = _action(body, self._backend.max_parts)
+        action = action_of(body, self._backend.max_parts)
         rpc = {TRAINING: "TrainHead", TAKEN_BACK: "DeleteExamples"}.get(action, "SendFeedback")
 
         async def work(call: Call) -> Response:
@@ -148,43 +152,59 @@ class LabelStudio:
             if action == TRAINING:
                 message = heads_pb2.TrainHeadRequest(head=_name(request))
                 await ask(self._backend, rpc, message, request, call)
-            elif action in (*SAID, TAKEN_BACK):
-                await self._learn(data, action, request, call)
+            elif action == TAKEN_BACK:
+                await self._take_back(data, request, call)
+            elif action in SAID:
+                await self._learn(data, request, call)
             else:
                 return JSONResponse({"detail": "Unknown event"})
             return JSONResponse({}, HTTPStatus.CREATED)
 
         return await respond(self._backend, rpc, work, request, _name(request))
 
-    async def _learn(self, data: Json, action: str, request: Request, call: Call) -> None:
-        labelling = Labelling.read(_object(data, "project").get("label_config"))
-        annotation = _object(data, "annotation")
-        label = labelling.chosen(annotation)
+    async def _learn(self, data: Json, request: Request, call: Call) -> None:
+        """Takes what annotations say as feedback; those without one choice say nothing."""
+        labelling = Labelling.read(object_in(data, "project").get("label_config"))
+        feedback = []
         async with self._pictures.client() as client:
-            task = await self._read(data.get("task"), labelling, client)
-        if task.error is not None:
-            raise task.error
-        assert task.input is not None
-        if action == TAKEN_BACK:
-            await self._take_back(task.input, request, call)
-        elif label:
-            feedback = prediction_pb2.Feedback(
-                id=_feedback_id(annotation), input=task.input, label=label
-            )
-            message = prediction_pb2.SendFeedbackRequest(head=_name(request), feedback=[feedback])
-            reply: Any = await ask(self._backend, "SendFeedback", message, request, call)
-            for error in reply.errors:
-                raise InvalidRequest(
-                    f"annotation: {error.message}", field=error.field, limit=error.limit
-                )
+            for annotation, given in said_of(data):
+                label = labelling.chosen(annotation)
+                task = await self._read(given, labelling, client)
+                if task.error is not None:
+                    raise task.error
+                if label:
+                    one = prediction_pb2.Feedback(
+                        id=feedback_id(annotation), input=task.input, label=label
+                    )
+                    feedback.append(one)
+        if not feedback:
+            return
+        message = prediction_pb2.SendFeedbackRequest(head=_name(request), feedback=feedback)
+        reply: Any = await ask(self._backend, "SendFeedback", message, request, call)
+        refuse_failed(reply.errors, "annotation")
 
-    async def _take_back(self, input_: common_pb2.Input, request: Request, call: Call) -> None:
-        """Deletes the example of an annotation, unless somebody has uploaded it as well."""
-        digest = _digest(input_)
-        wanted = heads_pb2.ListExamplesRequest(head=_name(request), digests=[digest])
-        found: Any = await ask(self._backend, "ListExamples", wanted, request, call)
-        if any(example.source == "feedback" for example in found.examples):
-            message = heads_pb2.DeleteExamplesRequest(head=_name(request), digests=[digest])
+    async def _take_back(self, data: Json, request: Request, call: Call) -> None:
+        """Deletes the examples of annotations, unless somebody has uploaded them as well.
+
+        An event says no more than the annotations' ids: what they were about is in the feedback.
+        """
+        prefixes = tuple(f"{own_part(one)}-" for one in deleted_in(data))
+        listing = heads_pb2.ListFeedbackRequest(head=_name(request), page_size=1000)
+        digests: dict[str, None] = {}
+        while prefixes:
+            page: Any = await ask(self._backend, "ListFeedback", listing, request, call)
+            found = (row.digest for row in page.feedback if row.id.startswith(prefixes))
+            digests |= dict.fromkeys(found)
+            listing.page_token = page.next_page_token
+            if not listing.page_token:
+                break
+        if not digests:
+            return
+        wanted = heads_pb2.ListExamplesRequest(head=_name(request), digests=list(digests))
+        known: Any = await ask(self._backend, "ListExamples", wanted, request, call)
+        own = [example.digest for example in known.examples if example.source == "feedback"]
+        if own:
+            message = heads_pb2.DeleteExamplesRequest(head=_name(request), digests=own)
             await ask(self._backend, "DeleteExamples", message, request, call)
 
     async def _read(self, task: Any, labelling: Labelling, client: httpx.AsyncClient) -> _Task:
@@ -228,32 +248,6 @@ def _short(name: str) -> str:
 
 def _version(head: str, version: int) -> str:
     return f"{_short(head)}/{version}"
-
-
-def _action(body: bytes, max_parts: int) -> str:
-    """Returns what an event says that has happened; "" for what is no event."""
-    try:
-        action = read_object(body, max_parts).get("action")
-    except InvalidRequest:  # said again where errors are answered
-        return ""
-    return action if isinstance(action, str) else ""
-
-
-def _object(data: Json, name: str) -> Json:
-    found = data.get(name)
-    if not isinstance(found, dict):
-        raise InvalidRequest.at(name, "must be {limit}", "an object")
-    return found
-
-
-def _feedback_id(annotation: Json) -> str:
-    """Returns the id of what an annotation says now: sent twice it counts once, changed anew."""
-    changed = annotation.get("updated_at") or annotation.get("created_at") or ""
-    return _NO_ID.sub("-", f"label-studio-{annotation.get('id')}-{changed}")[:64].strip("-")
-
-
-def _digest(input_: common_pb2.Input) -> str:
-    return image_digest(input_.image) if input_.image else text_digest(input_.text_utf8)
 
 
 def _answers(reply: prediction_pb2.PredictResponse) -> list[tuple[int, str, float, int]]:

@@ -15,7 +15,6 @@ import pytest
 from service.transport.protocols.label_studio import pictures
 from service.transport.protocols.label_studio.pictures import Pictures
 from tests.service.transport.protocols.served import NONE, asked
-from trunkline.digest import text_digest
 from trunkline.v1 import heads_pb2, prediction_pb2
 
 HEAD = "/label-studio/acme/textile"
@@ -230,6 +229,7 @@ class Told:
     def handlers(self) -> dict[str, Any]:
         return {
             "SendFeedback": self._send,
+            "ListFeedback": self._feedback,
             "ListExamples": self._list,
             "DeleteExamples": self._delete,
             "TrainHead": self._train,
@@ -241,6 +241,13 @@ class Told:
         if request.feedback[0].label == "unknown":
             reply.errors.add(row=0, code="INVALID_ARGUMENT", message="label: unknown")
         return reply
+
+    async def _feedback(self, request: Any, call: Any) -> Any:
+        """Two pages: the log of annotations 5 and 55."""
+        number = {"": 55, "next": 5}[request.page_token]
+        row = heads_pb2.FeedbackRecord(id=f"label-studio-{number}-then", digest=f"{number:064x}")
+        later = "" if request.page_token else "next"
+        return heads_pb2.ListFeedbackResponse(feedback=[row], next_page_token=later)
 
     async def _list(self, request: Any, call: Any) -> Any:
         found = [heads_pb2.Example(digest=one, source=self._source) for one in request.digests]
@@ -302,10 +309,27 @@ async def test_annotation_without_one_choice_teaches_nothing() -> None:
 async def test_deleted_annotation_takes_back_what_nobody_else_has_said() -> None:
     told, uploaded = Told(), Told("upload")
     for one in (told, uploaded):
-        answer = await send(one, event("ANNOTATION_DELETED", "bad"))
-        assert answer.status_code == 201
-    assert told.deleted == [text_digest("broke at once")]
+        gone = {"action": "ANNOTATIONS_DELETED", "annotations": [{"id": 5}, {"id": 6}]}
+        assert (await send(one, gone)).status_code == 201
+    assert told.deleted == [f"{5:064x}"]
     assert uploaded.deleted == []
+    for wrong in (None, [5]):
+        refused = await send(told, {"action": "ANNOTATIONS_DELETED", "annotations": wrong})
+        assert (refused.status_code, refused.json()["field"]) == (400, "annotations")
+
+
+async def test_annotations_that_come_together_are_each_learned_with_their_task() -> None:
+    told, one = Told(), event("ANNOTATIONS_CREATED", "bad")["annotation"]
+    many = event("ANNOTATIONS_CREATED", "bad") | {
+        "annotation": [one | {"id": 5, "task": 7}, one | {"id": 6, "task": 8}],
+        "task": [
+            {"id": 8, "data": {"review": "hate it"}},
+            {"id": 7, "data": {"review": "broke at once"}},
+        ],
+    }
+    assert (await send(told, many)).status_code == 201
+    assert [row.input.text_utf8 for row in told.feedback] == [b"broke at once", b"hate it"]
+    assert len({row.id for row in told.feedback}) == 2
 
 
 async def test_training_is_started_and_not_waited_for() -> None:
