@@ -43,6 +43,7 @@ from service.transport.http_server import connection_class
 from service.transport.last_answers import LastAnswers
 from service.transport.limits import TransportLimits
 from service.transport.methods import OF_THE_SERVER
+from service.transport.protocols.label_studio.pictures import Pictures
 from service.transport.protocols.routes import protocol_routes
 from service.transport.receiving import ReceivingBudget
 from service.transport.rest import rest_app
@@ -65,6 +66,9 @@ RECEIVING = ReceivingBudget(
     SETTINGS.max_receiving_bytes, SETTINGS.body_timeout_seconds, MemoryReturn().after
 )
 CERTIFICATES = certificates_of(SETTINGS.tls_files)
+PICTURES = Pictures(
+    SETTINGS.label_studio_origin, SETTINGS.label_studio_token(), SETTINGS.max_image_bytes
+)
 supervision.replace_connections(connection_class(LIMITS, CERTIFICATES), SETTINGS.trusted_proxies)
 remove_request_timers()
 bound_request_metrics()
@@ -78,7 +82,7 @@ bound_request_metrics()
     metrics={"enabled": True},
     logging={"access": {"enabled": False}},
 )
-@bentoml.asgi_app(rest_app(backend, protocol_routes(backend)), path="/")
+@bentoml.asgi_app(rest_app(backend, protocol_routes(backend, PICTURES)), path="/")
 class Trunkline:
     """One frozen backbone, a head for every tenant."""
 

@@ -37,6 +37,7 @@ GROUPS: Mapping[str, tuple[str, ...]] = MappingProxyType(
             *("shared_cache_queued_bytes", "shared_cache_tls_ca"),
             *("shared_cache_tls_cert", "shared_cache_tls_key"),
         ),
+        "Label Studio": ("label_studio_url", "label_studio_token_file"),
         "Learning": (
             *("fit_threads", "fit_timeout_seconds", "tune_threads", "tune_timeout_seconds"),
             *("child_silence_seconds", "activation_cache_bytes", "live_threads"),

@@ -11,6 +11,7 @@ from sqlalchemy import URL
 
 from service.addresses import host_of, is_loopback, is_network
 from service.config.extractor_settings import ExtractorSettings, split_commas
+from service.config.label_studio_settings import LabelStudioSettings
 from service.config.shared_cache_settings import SharedCacheSettings
 from service.config.sources import MIB
 from service.config.store_address import store_url
@@ -21,7 +22,7 @@ from trunkline.connection.addresses import address_fault, host_and_port, is_encr
 LEAST_COST_PER_SECOND = 0.001
 
 
-class ServerSettings(ExtractorSettings, SharedCacheSettings):
+class ServerSettings(ExtractorSettings, SharedCacheSettings, LabelStudioSettings):
     """Settings of ``trunkline serve``."""
 
     data_dir: Path = Path("trunkline-data")

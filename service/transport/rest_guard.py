@@ -29,6 +29,7 @@ from service.errors import (
     problem_of,
 )
 from service.transport.backend import CALLER, Backend
+from service.transport.foreign.passwords import with_bearer
 from service.transport.foreign.paths import OIP_HEALTH, takes
 from service.transport.packed_bodies import TAKEN, Unpacker, coding_of
 from service.transport.pages import FOLDERS, PAGES
@@ -88,6 +89,7 @@ class RestGuard:
         if scope["type"] == "lifespan":
             await self._app(scope, receive, send)
             return
+        scope = with_bearer(scope)
         headers = Headers(scope=scope)
         if _is_encrypted(scope) and not is_loopback(host_of(headers.get("host", ""))):
             send = _strictly(send)

@@ -99,6 +99,8 @@ DEFAULTS: dict[type[ExtractorSettings], dict[str, Any]] = {
         "tenant_examples": 0,
         "tenant_stored_bytes": 0,
         "usage_days": 400,
+        "label_studio_url": None,
+        "label_studio_token_file": None,
         "shared_cache": None,
         "shared_cache_ttl_seconds": 604_800.0,
         "shared_cache_timeout_ms": 100.0,

@@ -7,6 +7,9 @@ from typing import NamedTuple
 
 from service.transport.foreign.names import head_in
 
+LABEL_STUDIO = "/label-studio/"
+"""Begins the paths that Label Studio asks, which shows its key as a password."""
+
 OIP_HEALTH = ("/v2/health/live", "/v2/health/ready")
 """Probes, which show nothing and need no key."""
 
@@ -16,6 +19,7 @@ _OIP = re.compile(
     rf"/v2/models/{_MODEL}(/versions/(?P<version>[^/]+))?(/(?P<asked>infer|ready|config))?"
 )
 _HUGGING_FACE = re.compile(rf"/hf/{_MODEL}")
+_LABEL_STUDIO = re.compile(r"/label-studio/([^/]+)/([^/]+)/([^/]+)")
 _OPENAI = re.compile(r"/v1/(embeddings|models(/.*)?)")
 _OF_OIP = re.compile(r"/v2(/.*)?")
 
@@ -42,6 +46,12 @@ def hugging_face_model(path: str) -> str:
     """Returns the model that a path of Hugging Face's names; "" for another path."""
     found = _HUGGING_FACE.fullmatch(path)
     return found["model"] if found else ""
+
+
+def label_studio_head(path: str) -> str:
+    """Returns the head that a path of Label Studio's names, unchecked; "" for another path."""
+    found = _LABEL_STUDIO.fullmatch(path)
+    return f"tenants/{found[1]}/heads/{found[2]}" if found else ""
 
 
 def is_oip(path: str) -> bool:
@@ -76,6 +86,9 @@ def foreign_rpc_of(verb: str, path: str) -> tuple[str, str] | None:
         return _of_model(found.model, "Predict" if inference else "GetHead")
     if verb == "POST" and (model := hugging_face_model(path)):
         return _of_model(model, "Predict")
+    if head := label_studio_head(path):
+        asked = path.rpartition("/")[2]
+        return {"predict": "Predict", "webhook": "SendFeedback"}.get(asked, "GetHead"), head
     if is_openai(path):
         return ("Embed" if verb == "POST" else "ListBackbones"), ""
     return None

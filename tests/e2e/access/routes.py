@@ -53,7 +53,20 @@ _TENSOR = {"name": "text", "datatype": "BYTES", "shape": [1], "data": ["good"]}
 INFER = {"json": {"inputs": [_TENSOR]}}
 PLAIN = {"json": {"inputs": "good"}}
 
+LABEL_STUDIO = "/label-studio/acme/shown"
+_CONFIG = (
+    '<View><Text name="t" value="$t"/>'
+    '<Choices name="c" toName="t"><Choice value="a"/><Choice value="b"/></Choices></View>'
+)
+TASKS = {"json": {"label_config": _CONFIG, "tasks": [{"id": 1, "data": {"t": "good"}}]}}
+
 PROTOCOLS = [
+    Route(
+        f"POST {LABEL_STUDIO}/predict",
+        Needs.A_KEY,
+        given=TASKS,
+        routed="/label-studio/{tenant}/{head}/predict",
+    ),
     Route("GET /v2/health/live", Needs.NOTHING),
     Route("GET /v2/health/ready", Needs.NOTHING),
     *(
@@ -88,6 +101,23 @@ PROTOCOLS = [
 
 ROUTES = [
     *PROTOCOLS,
+    Route(
+        f"GET {LABEL_STUDIO}/health",
+        Needs.A_KEY,
+        routed="/label-studio/{tenant}/{head}/health",
+    ),
+    Route(
+        f"POST {LABEL_STUDIO}/setup",
+        Needs.A_KEY,
+        given={"json": {"schema": _CONFIG}},
+        routed="/label-studio/{tenant}/{head}/setup",
+    ),
+    Route(
+        f"POST {LABEL_STUDIO}/webhook",
+        Needs.A_KEY,
+        given={"json": {"action": "PROJECT_UPDATED"}},
+        routed="/label-studio/{tenant}/{head}/webhook",
+    ),
     Route("GET /livez", Needs.NOTHING),
     Route("GET /healthz", Needs.NOTHING),
     Route("GET /readyz", Needs.NOTHING),

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Iterator
 
 import httpx
 import pytest
 
-from tests.e2e.access.asking import Answer
+from tests.e2e.access.asking import Answer, shown
 from tests.e2e.access.conftest import Site
-from tests.e2e.access.routes import GRPC_OIP, METHODS, PROTOCOLS, Needs, Route
+from tests.e2e.access.routes import GRPC_OIP, METHODS, PROTOCOLS, TASKS, Needs, Route
 from tests.e2e.conftest import TEXTS
 from tests.e2e.metrics import samples
 from trunkline.values.tenants import Quotas
@@ -83,3 +84,37 @@ def test_refusal_is_in_the_audit_log_under_the_rpc_that_answers(site: Site, rout
         (entry,) = [one for one in noted if one.outcome == "PERMISSION_DENIED"]
     assert entry.method.split("/")[-1] == rpc_of(route)
     assert entry.transport == ("grpc" if route is QUESTION else "rest")
+
+
+def test_label_studio_shows_its_key_as_a_password_and_nobody_else_does(site: Site) -> None:
+    def told(path: str, key: str) -> Answer:
+        pair = base64.b64encode(f"whoever:{key}".encode()).decode()
+        headers = (("authorization", f"Basic {pair}"),)
+        return site.asking.over_rest("GET", path, {}, headers)
+
+    health = "/label-studio/acme/shown/health"
+    assert told(health, site.roles["predict"]).code == "OK"
+    assert told(health, site.foreign).code == "NOT_FOUND"
+    for bad in ("", "nonsense", str(site.bad["revoked"])):
+        assert told(health, bad).code == "UNAUTHENTICATED"
+    assert told("/v1/whoami", site.full).code == "UNAUTHENTICATED"
+
+
+@pytest.mark.parametrize(
+    ("action", "role"), [("ANNOTATION_CREATED", "feedback"), ("START_TRAINING", "train")]
+)
+def test_events_of_label_studio_need_the_role_of_what_they_do(
+    site: Site, action: str, role: str
+) -> None:
+    said = {"from_name": "c", "value": {"choices": ["a"]}}
+    event = {
+        "action": action,
+        "project": {"label_config": TASKS["json"]["label_config"]},
+        "annotation": {"id": 1, "result": [said]},
+        "task": TASKS["json"]["tasks"][0],
+    }
+    for key, code in ((site.roles["predict"], "PERMISSION_DENIED"), (site.roles[role], "OK")):
+        path = "/label-studio/acme/other/webhook"
+        answer = site.asking.over_rest("POST", path, event, shown(key))
+        wanted = "FAILED_PRECONDITION" if code == "OK" and role == "train" else code
+        assert answer.code == wanted, answer

@@ -18,6 +18,7 @@ from tests.e2e.access.routes import (
     PLAIN,
     PROTOCOLS,
     ROUTES,
+    TASKS,
     WHO_AM_I,
     Needs,
     Route,
@@ -217,11 +218,17 @@ def test_short_routes_ask_for_what_their_twins_do(site: Site, path: str, field: 
 
 
 @pytest.mark.usefixtures("_unchanged")
-@pytest.mark.parametrize("form", ["POST /v2/models/{}/infer", "POST /hf/{}", "GET /v2/models/{}"])
+@pytest.mark.parametrize(
+    "form",
+    [
+        *("POST /v2/models/{}/infer", "POST /hf/{}", "GET /v2/models/{}"),
+        *("GET /label-studio/{}/health", "POST /label-studio/{}/predict"),
+    ],
+)
 def test_model_of_another_protocol_that_the_caller_may_not_see_does_not_exist(
     site: Site, form: str
 ) -> None:
-    given = INFER if "v2" in form else PLAIN
+    given = INFER if "v2" in form else PLAIN if "hf" in form else TASKS
 
     def told(key: str, head: str) -> str:
         route = Route(form.format(head), Needs.A_KEY, given=given if "POST" in form else {})

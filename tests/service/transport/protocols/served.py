@@ -12,6 +12,7 @@ from service.requests.call import Call
 from service.requests.calls import Handler
 from service.requests.fields import check_rows
 from service.requests.tensors import to_tensor
+from service.transport.protocols.label_studio.pictures import Pictures
 from service.transport.protocols.routes import protocol_routes
 from service.transport.rest import rest_app
 from tests.service.transport.open_backend import as_anyone, open_backend
@@ -92,6 +93,8 @@ async def list_backbones(request: extraction_pb2.ListBackbonesRequest, call: Cal
     return reply
 
 
+NONE = Pictures()
+
 HANDLERS: dict[str, Handler] = {
     "Predict": predict,
     "Embed": embed,
@@ -102,9 +105,9 @@ HANDLERS: dict[str, Handler] = {
 }
 
 
-def asked() -> httpx.AsyncClient:
-    """Returns a client of the routes."""
-    backend = open_backend(HANDLERS)
-    app = as_anyone(rest_app(backend, protocol_routes(backend)))
+def asked(pictures: Pictures = NONE, **handlers: Handler) -> httpx.AsyncClient:
+    """Returns a client of the routes; `handlers` take the place of those above."""
+    backend = open_backend({**HANDLERS, **handlers})
+    app = as_anyone(rest_app(backend, protocol_routes(backend, pictures)))
     transport = httpx.ASGITransport(app, client=("127.0.0.1", 50_000))
     return httpx.AsyncClient(transport=transport, base_url="http://server")

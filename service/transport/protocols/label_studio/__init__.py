@@ -1,0 +1,1 @@
+"""Label Studio's machine learning backend: predictions before people, and what people say after."""
