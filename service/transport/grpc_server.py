@@ -6,7 +6,6 @@ import asyncio
 import os
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import suppress
-from typing import Any
 
 import grpc
 from google.protobuf.descriptor import ServiceDescriptor
@@ -16,20 +15,21 @@ from grpc_reflection.v1alpha import reflection, reflection_pb2_grpc
 from service.access.authentication import Authentication
 from service.access.caller import NOBODY
 from service.config import GRPC_MARGIN_BYTES
-from service.errors import ServiceError, StartupError, Unavailable, UnknownMethod
+from service.errors import ServiceError, StartupError, UnknownMethod
 from service.logs import get_logger
-from service.requests.call import new_request_id
 from service.requests.calls import Calls, Handler
 from service.tls import Certificates
 from service.transport.grpc_arrival import headers_of
 from service.transport.grpc_calls import Translator
-from service.transport.grpc_errors import Context, abort, refuse
+from service.transport.grpc_errors import Context, refuse
 from service.transport.grpc_guard import GrpcGuard
 from service.transport.grpc_health import Health
 from service.transport.grpc_log import GrpcLog
+from service.transport.grpc_reflection import Reflection
 from service.transport.limits import TransportLimits
 from service.transport.methods import PREDICTION, methods_of
 from service.transport.protocols.oip.grpc_service import InferenceService
+from service.transport.protocols.oip.messages import SERVICE as INFERENCE
 from service.transport.readiness import Readiness
 from service.transport.receiving import ReceivingBudget
 
@@ -104,6 +104,8 @@ class GrpcServer:
             PROBES * (limits.max_message_bytes + GRPC_MARGIN_BYTES), "health checks arrive at once"
         )
         self._names = [service.full_name for service in services]
+        if PREDICTION in services:
+            self._names.append(INFERENCE)
         self._health = Health(self._names, readiness, calls)
         self._server = self._build()
         try:
@@ -236,7 +238,7 @@ class GrpcServer:
             guard.add_generic_rpc_handlers((others.generic_handler(),))
         health_pb2_grpc.add_HealthServicer_to_server(self._health, guard)
         reflection_pb2_grpc.add_ServerReflectionServicer_to_server(  # type: ignore[no-untyped-call]
-            _Reflection(self._calls, (*self._names, health.SERVICE_NAME, reflection.SERVICE_NAME)),
+            Reflection(self._calls, (*self._names, health.SERVICE_NAME, reflection.SERVICE_NAME)),
             guard,
         )
         # These read nothing.
@@ -259,27 +261,6 @@ async def _stop(server: grpc.aio.Server) -> None:
         await server.stop(grace)
     except Exception:  # the first to stop one that grpcio has ended is told what ended it
         await server.stop(grace)
-
-
-class _Reflection(reflection.aio.ReflectionServicer):
-    """Reflection whose streams end with an error that says when to come again."""
-
-    def __init__(self, calls: Calls, names: Sequence[str]) -> None:
-        super().__init__(names)
-        self._calls = calls
-
-    async def ServerReflectionInfo(  # type: ignore[override]  # its types say a coroutine
-        self, request_iterator: AsyncIterator[Any], unused_context: Any
-    ) -> AsyncIterator[Any]:
-        """Describes what is asked for."""
-        replies: Any = super().ServerReflectionInfo(
-            self._calls.upload(request_iterator), unused_context
-        )
-        try:
-            async for reply in replies:
-                yield reply
-        except Unavailable as error:
-            await abort(unused_context, new_request_id(), error)
 
 
 class _UnknownMethods(grpc.GenericRpcHandler):

@@ -18,12 +18,8 @@ from service.transport.json_text import read_object
 from service.transport.message_parts import check_json
 from service.transport.methods import Method
 from service.transport.proto_json import bind, read_message
-from service.transport.rest_bodies import write_json
+from service.transport.rest_bodies import LINES, ROWS, write_json
 from trunkline.v1 import common_pb2
-
-LINES = ("application/x-ndjson", "application/jsonl", "application/x-jsonlines")
-ROWS = {"Predict": "predictions", "Embed": "embeddings"}
-"""RPCs whose rows may come so, and what their replies call them."""
 
 
 def media_type_of(request: Request) -> str:

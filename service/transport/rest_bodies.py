@@ -33,6 +33,11 @@ COLUMNS: Mapping[type[Message], Sequence[str]] = {
 }
 """Parts of a form that belong to its rows in order, of the requests whose rows a form can carry."""
 
+LINES = ("application/x-ndjson", "application/jsonl", "application/x-jsonlines")
+"""What JSON lines are called."""
+ROWS = {"Predict": "predictions", "Embed": "embeddings"}
+"""RPCs whose rows may come as an image or as JSON lines, and what their replies call them."""
+
 _HALF = re.compile("[\ud800-\udfff]")
 
 

@@ -11,7 +11,7 @@ from google.protobuf.descriptor import Descriptor
 from service.transport.methods import Method, RestRoute
 from service.transport.openapi.examples import BODIES
 from service.transport.openapi.schemas import Schemas
-from service.transport.rest_bodies import COLUMNS
+from service.transport.rest_bodies import COLUMNS, LINES, ROWS
 from trunkline.resources import ID_PATTERN
 
 Json = dict[str, Any]
@@ -22,6 +22,13 @@ TIMEOUT: Json = {"$ref": "#/components/parameters/RequestTimeout"}
 
 BOUND: Json = {"type": "string", "description": "What the path says; may be left out."}
 """The field of a request's body that the path fills."""
+
+_PLAIN_ROWS = (
+    "An image as the body is one row. JSON lines have an input on each line, and are answered with "
+    "as many lines, of which the schema describes one; their other names are "
+    f"{' and '.join(f'`{name}`' for name in LINES[1:])}. With both, the query string has the "
+    "request's other fields."
+)
 
 _FORMS = {request.DESCRIPTOR: columns for request, columns in COLUMNS.items()}
 _SEGMENT = re.compile(r"(\w+)s/\{(id\d)\}")
@@ -57,7 +64,10 @@ def operation(method: Method, rest: RestRoute, schemas: Schemas) -> tuple[str, s
             if method.server_streaming
             else "Done.",
             "headers": REQUEST_ID,
-            "content": {"application/json": {"schema": schemas.message(response)}},
+            "content": {
+                "application/json": {"schema": schemas.message(response)},
+                **_answered_lines(method),
+            },
         },
         "default": PROBLEM,
     }
@@ -99,7 +109,19 @@ def _body(method: Method, rest: RestRoute, schemas: Schemas) -> Json:
         content["application/json"]["example"] = BODIES[method.name]
     if request in _FORMS:
         content["multipart/form-data"] = {"schema": _form(request, rest, schemas)}
-    return {"content": content}
+    if method.name not in ROWS:
+        return {"content": content}
+    content["image/*"] = {}  # of no schema, as OpenAPI 3.1 describes bytes
+    content[LINES[0]] = {"schema": {"$ref": "#/components/schemas/Input"}}
+    return {"content": content, "description": _PLAIN_ROWS}
+
+
+def _answered_lines(method: Method) -> Json:
+    if method.name not in ROWS:
+        return {}
+    reply = method.response.DESCRIPTOR.name
+    row = f"#/components/schemas/{reply}/properties/{ROWS[method.name]}/items"
+    return {LINES[0]: {"schema": {"$ref": row}}}
 
 
 def _form(request: Descriptor, rest: RestRoute, schemas: Schemas) -> Json:

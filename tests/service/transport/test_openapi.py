@@ -21,6 +21,7 @@ from service.errors import InvalidRequest
 from service.transport.backend import Backend
 from service.transport.methods import OF_THE_SERVER, Method, methods_of
 from service.transport.openapi.examples import BODIES
+from service.transport.plain_rows import is_plain
 from service.transport.proto_json import read_json
 from service.transport.rest import rest_app
 from service.transport.rest_bodies import read_form, write_json
@@ -107,6 +108,28 @@ async def test_request_is_described_as_a_form_if_its_rows_can_come_in_one(method
     (row,) = rows
     assert columns == [name for name in ("label", "id") if name in row.DESCRIPTOR.fields_by_name]
     assert [getattr(row, name) for name in columns] == ["given"] * len(columns)
+
+
+def test_image_as_the_body_and_json_lines_are_described_where_they_are_taken_alone() -> None:
+    for kind, sent in (("image/*", "image/jpeg"), ("application/x-ndjson", "application/x-ndjson")):
+        described = {
+            path
+            for path, _, operation in OPERATIONS.values()
+            if kind in operation.get("requestBody", {}).get("content", {})
+        }
+        taken = {path for path, _, _ in OPERATIONS.values() if is_plain(path, sent)}
+        assert described == taken
+        assert len(taken) == 2
+
+
+@pytest.mark.parametrize(("name", "rows"), [("Predict", "predictions"), ("Embed", "embeddings")])
+def test_line_of_an_answer_is_described_as_a_row_of_the_reply(name: str, rows: str) -> None:
+    answered = OPERATIONS[name][2]["responses"]["200"]["content"]["application/x-ndjson"]
+    at: Any = DOCUMENT
+    for part in answered["schema"]["$ref"].removeprefix("#/").split("/"):
+        at = at[part]
+    assert at == SCHEMAS[f"{name}Response"]["properties"][rows]["items"]
+    assert at["properties"]["row"]["type"] == "integer"
 
 
 @pytest.mark.parametrize("path", ["/predict", "/embed"])

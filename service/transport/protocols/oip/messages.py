@@ -25,6 +25,8 @@ def _pool() -> Any:
 
 
 _POOL = _pool()
+FILE: Any = _POOL.FindFileContainingSymbol(SERVICE)
+"""The file that describes the service."""
 
 
 def message_class(name: str) -> Any:
