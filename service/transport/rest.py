@@ -20,16 +20,10 @@ from service.transport.backend import Backend
 from service.transport.forms import form_of, is_form
 from service.transport.methods import Method, RestRoute
 from service.transport.pages import page_routes
-from service.transport.plain_rows import (
-    LINES,
-    ROWS,
-    answer_lines,
-    media_type_of,
-    read_image,
-)
+from service.transport.plain_rows import answer_lines, media_type_of, read_image
 from service.transport.problems import METHODS
 from service.transport.proto_json import bind, read_json, read_strings
-from service.transport.rest_bodies import read_form
+from service.transport.rest_bodies import LINES, ROWS, read_form
 
 Endpoint = Callable[[Request], Coroutine[Any, Any, Response]]
 
