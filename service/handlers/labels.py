@@ -28,6 +28,7 @@ from service.store.labels import LabelChanges, LabelCount
 from service.store.version_bounds import remove_oldest
 from service.training.jobs import TrainingJobs
 from service.tuning.activation_files import ActivationFiles
+from trunkline.datasets.labels import nearest_label
 from trunkline.labels import normalised
 from trunkline.resources import HeadName
 from trunkline.v1 import heads_pb2
@@ -281,5 +282,9 @@ def changeable(
     known = {*stored_labels.count_labels(connection, head.uid), *_active_labels(connection, head)}
     for label in labels:
         if label not in known:
-            raise NotFound(f"label: {name} has no label {label!r}", field="label", value=label)
+            near = nearest_label(label, known)
+            meant = "" if near is None else f"; {near!r} may be meant"
+            raise NotFound(
+                f"label: {name} has no label {label!r}{meant}", field="label", value=label
+            )
     return head, known

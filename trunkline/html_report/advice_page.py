@@ -14,7 +14,7 @@ from trunkline.wording import NONE, direct_words, percent
 _GAP = 15.0
 """Pixels between the names of two curves."""
 
-_ENDS, _LONGEST = 286.0, 18
+_ENDS, _LONGEST = 286.0, 19
 """Pixels to where curves end, and characters of the names beside them."""
 
 

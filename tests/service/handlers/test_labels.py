@@ -217,6 +217,7 @@ async def test_head_without_a_version_has_its_labels_changed_and_no_training(
     ("old", "new", "error", "words"),
     [
         ("green", "lime", NotFound, "no label 'green'"),
+        ("Redd", "lime", NotFound, "no label 'Redd'; 'red' may be meant"),
         ("red", "blue", AlreadyExists, "merge the two"),
         ("red", "", InvalidRequest, "new_label: from 1"),
         ("red", " x", InvalidRequest, "new_label: must have no control"),
