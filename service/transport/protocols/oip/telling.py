@@ -53,7 +53,20 @@ def predicted(
             Output("novelty", "FP32", (count,), novelty),
             Output("novel", "BOOL", (count,), novel),
         ]
+    if group.decisions:
+        decisions = [b""] * count
+        for row, decision in zip(group.rows, group.decisions, strict=True):
+            decisions[row] = _DECISIONS[decision]
+        outputs.append(Output("decision", BYTES, (count,), decisions))
+    if group.described:
+        outputs.append(Output("described", "BOOL", (count,), np.ones(count, np.bool_)))
     return _chosen(outputs, wanted, labels, [bool(label) for label in best])
+
+
+_DECISIONS = {
+    prediction_pb2.DECISION_ACCEPT: b"accept",
+    prediction_pb2.DECISION_REVIEW: b"review",
+}
 
 
 def embedded(

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.service.transport.protocols.served import asked
+from tests.service.transport.protocols.served import asked, predict
 
 INFER = "/v2/models/acme/textile/infer"
 LENGTH = "inference-header-content-length"
@@ -48,6 +48,20 @@ async def test_failed_row_costs_itself_alone() -> None:
     assert found["probabilities"]["shape"] == [3, 3]
     wanted = [0.3, 0.1, 0.6, 0, 0, 0, 0.3, 0.1, 0.6]
     assert np.allclose(found["probabilities"]["data"], wanted)
+
+
+async def test_decisions_and_descriptions_are_outputs_of_heads_that_have_them() -> None:
+    async def decided(request: Any, call: Any) -> Any:
+        reply = await predict(request, call)
+        reply.predictions[0].decisions.extend([1, 2])
+        reply.predictions[0].described = True
+        return reply
+
+    async with asked(Predict=decided) as client:
+        found = outputs(await client.post(INFER, json=text(["fine", "fail", "fine"])))
+    assert found["decision"]["data"] == ["accept", "", "review"]
+    assert found["described"]["data"] == [True] * 3
+    assert not {"decision", "described"} & outputs(await post(INFER, json=text(["fine"]))).keys()
 
 
 async def test_image_in_json_is_base64_and_a_bad_one_costs_itself() -> None:
