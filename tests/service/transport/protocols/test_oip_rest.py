@@ -13,7 +13,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.service.transport.protocols.served import asked, predict
+from trunkline.v1 import prediction_pb2
 
+ACCEPT, REVIEW = prediction_pb2.DECISION_ACCEPT, prediction_pb2.DECISION_REVIEW
 INFER = "/v2/models/acme/textile/infer"
 LENGTH = "inference-header-content-length"
 
@@ -53,7 +55,7 @@ async def test_failed_row_costs_itself_alone() -> None:
 async def test_decisions_and_descriptions_are_outputs_of_heads_that_have_them() -> None:
     async def decided(request: Any, call: Any) -> Any:
         reply = await predict(request, call)
-        reply.predictions[0].decisions.extend([1, 2])
+        reply.predictions[0].decisions.extend([ACCEPT, REVIEW])
         reply.predictions[0].described = True
         return reply
 
