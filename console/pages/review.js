@@ -1,7 +1,7 @@
 // Review: one input after another, judged with the keys 1 to 9; what is most worth a label comes first.
 
 import { post, reviews, session } from '../api.js';
-import { bars } from '../parts/answer.js';
+import { bars, nearest } from '../parts/answer.js';
 import { button, counted, div, h, nothing, span, toast, wordsOf } from '../parts/dom.js';
 import { Page } from '../parts/page.js';
 import { nameOf, ofExample } from '../parts/picture.js';
@@ -111,6 +111,7 @@ class ReviewTab extends Page {
             ? bars({ [item.predicted]: item.probability, ...item.scores })
             : h('p', { class: 'soft' }, 'The head has no opinion yet.'),
           item.reason && h('p', { class: 'soft small' }, item.reason),
+          item.neighbours?.length ? nearest(this.owner.path, item.neighbours, this.signal) : null,
           div('correct', span('soft small', 'It is'), chips, form),
           div(
             'actions',

@@ -5,6 +5,7 @@ import { accuracyOf } from './accuracy.js';
 import { counted, div, span } from './dom.js';
 
 const AT_ONCE = 12;
+const NEAREST = 3;
 const REASONS = {
   uncertain: 'Kept because the head was not sure.', novel: 'Kept because it is like nothing the head knows.',
   conformal: 'Kept because not exactly one class was likely.', random: 'Kept by chance: it tells how often answers are right.',
@@ -34,12 +35,13 @@ class Captured {
   }
 
   async read(held) {
-    const asked = { page_size: AT_ONCE, order: 'REVIEW_ORDER_LEAST_SURE', lease: true, reviewer: REVIEWER, with_inputs: true };
+    const asked = { page_size: AT_ONCE, order: 'REVIEW_ORDER_LEAST_SURE', lease: true, reviewer: REVIEWER, with_inputs: true, neighbours: NEAREST };
     const { reviews, waiting } = await post(`${this.owner.path}/reviews:list`, asked, this.signal);
     this.waiting = waiting;
     return reviews.filter((one) => !held.has(one.id)).map((one) => ({
       key: one.id, example: { ...one, label: null }, predicted: one.answer[0]?.label, probability: one.answer[0]?.probability,
       scores: Object.fromEntries(one.answer.map((row) => [row.label, row.probability])), reason: REASONS[one.reason] ?? '',
+      neighbours: one.neighbours ?? [],
     }));
   }
 

@@ -140,6 +140,7 @@ class Application(ServedRequests):
         tokens = self._tokens = PageTokens(page_key(settings.data_dir))
         head_cache = HeadCache(self._database, settings.head_cache_bytes, self.metrics)
         neighbours = NeighbourSearch(self._database, settings.neighbour_cache_bytes, self.metrics)
+        reasons = Reasons(self._database, neighbours)
         backfill = EmbeddingBackfill(self._database, self._extractor, settings.input_limits)
         self._keys = Keys(self._database, self._tasks, required=settings.keys_required)
         self._asks_for_keys = not settings.insecure
@@ -192,7 +193,7 @@ class Application(ServedRequests):
                 settings.input_limits,
                 settings.max_rows_per_request,
                 self.metrics,
-                Reasons(self._database, neighbours),
+                reasons,
                 self._captures,
             ),
             Classification(
@@ -239,6 +240,7 @@ class Application(ServedRequests):
                 settings,
                 self.metrics,
                 tokens,
+                reasons,
             ),
             ServedAccuracy(self._database),
             Descriptions(

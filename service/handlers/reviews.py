@@ -23,9 +23,12 @@ from service.requests.fields import check_external_id, check_label, check_rows
 from service.requests.inputs import Kind, RawInput
 from service.requests.paging import PageTokens, page_size
 from service.requests.words import has_words, read_words
+from service.serving.neighbours import Space
+from service.serving.reasons import Reasons, check_neighbours
 from service.store import Database, judgements, reviews
 from service.store import heads as stored_heads
 from service.store.captures import CaptureRecord, CaptureState
+from service.store.embeddings import find_embeddings
 from service.store.examples import NewExample
 from service.store.head_records import HeadRecord
 from service.store.judgements import Judged, NewJudgement
@@ -33,7 +36,7 @@ from service.store.reviews import Place, ReviewPage, Sought
 from service.tuning.activation_files import ActivationFiles
 from trunkline.labels import normalised
 from trunkline.resources import HeadName
-from trunkline.v1 import common_pb2, reviews_pb2
+from trunkline.v1 import common_pb2, prediction_pb2, reviews_pb2
 
 MAX_NAMED = 1000
 """Ids, or external ids, that reviews are looked up by."""
@@ -71,12 +74,14 @@ class Reviews:
     _settings: ServerSettings
     _metrics: Metrics
     _tokens: PageTokens
+    _reasons: Reasons
 
     async def list_reviews(
         self, request: reviews_pb2.ListReviewsRequest, call: Call
     ) -> reviews_pb2.ListReviewsResponse:
         """Returns a page of reviews; with a lease, of those that nobody else has leased."""
         size = _size(request)
+        check_neighbours(request.neighbours, call.caller)
         least_sure, sought = _order(request.order), _sought(request)
         name = HeadName.parse(request.head)
         head = await self._database.read(stored_heads.get_head, name.tenant, name.head)
@@ -93,6 +98,10 @@ class Reviews:
         for row, message in zip(page.reviews, messages, strict=True):
             if row.number in inputs:
                 message.input.CopyFrom(common_pb2.Input.FromString(inputs[row.number]))
+        for message, found in zip(
+            messages, await self._neighbours(head, page, request.neighbours), strict=True
+        ):
+            message.neighbours.extend(found)
         after = page.after
         next_token = "" if after is None else f"{after.margin!r} {after.number}"
         return reviews_pb2.ListReviewsResponse(
@@ -122,6 +131,22 @@ class Reviews:
             else:
                 response.judged.append(judged_message(outcome))
         return response
+
+    async def _neighbours(
+        self, head: HeadRecord, page: ReviewPage, count: int
+    ) -> list[Sequence[prediction_pb2.Neighbour]]:
+        """Returns the examples nearest to each review; none without the version's embedding."""
+        digests = [row.digest for row in page.reviews]
+        found: dict[str, Sequence[prediction_pb2.Neighbour]] = {}
+        if count and digests:
+            fingerprint = head.active_fingerprint
+            vectors = await self._database.read(
+                find_embeddings, head.tenant, fingerprint, list(dict.fromkeys(digests))
+            )
+            space = Space(head.tenant, head.uid, fingerprint)
+            nearest = await self._reasons.of(space, list(vectors.values()), count)
+            found = {d: one.neighbours for d, one in zip(vectors, nearest, strict=True)}
+        return [found.get(digest, ()) for digest in digests]
 
     async def _page(
         self,

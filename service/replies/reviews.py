@@ -54,6 +54,7 @@ def review_message(record: CaptureRecord, now: float) -> reviews_pb2.Review:
         reviewer=key_name(record.judged_by),
         lease_time=None if leased is None or leased <= now else timestamp(leased),
         input=None,
+        neighbours=(),
     )
 
 

@@ -40,6 +40,12 @@ def test_traffic_is_leased_judged_learned_and_counted(transport: Transport, head
     theirs = listed(lease=True, reviewer="they")
     assert [row.digest for row in theirs.reviews] == [text_digest(WORDS[0])]
     assert [row.digest for row in listed(text="WORDS first").reviews] == [text_digest(WORDS[0])]
+    assert not listed().reviews[0].neighbours
+    for review in listed(neighbours=2).reviews:
+        near, nearer = review.neighbours[1], review.neighbours[0]
+        assert 1 >= nearer.similarity >= near.similarity >= -1
+        assert nearer.label
+        assert nearer.digest != near.digest
     last, second = mine.reviews
     taken = [entry.label for entry in second.answer]
 
@@ -68,6 +74,9 @@ def test_traffic_is_leased_judged_learned_and_counted(transport: Transport, head
     with pytest.raises(Refused) as refused:
         listed(lease=True, page_size=101)
     assert refused.value.field == "page_size"
+    with pytest.raises(Refused) as refused:
+        listed(neighbours=21)
+    assert (refused.value.field, refused.value.limit) == ("neighbours", "20")
 
 
 def test_time_before_1970_is_refused_by_its_name(transport: Transport, head: str) -> None:

@@ -7,6 +7,7 @@ from trunkline.cli.output import one_line, short_digest
 from trunkline.datasets import FileInput
 from trunkline.errors import InvalidArgument
 from trunkline.values.inputs import Image, Input, Text
+from trunkline.values.outcomes import Neighbour
 from trunkline.values.unreadable import Unreadable
 
 _SHOWN_TEXT = 60
@@ -59,3 +60,9 @@ def names_of(inputs: Iterable[FileInput]) -> dict[str, str]:
     """Returns the names of inputs by their digests; those that cannot be read have none."""
     named = ((digest_of(item), item) for item in inputs)
     return {digest: shown_name(item) for digest, item in named if digest}
+
+
+def neighbour_words(one: Neighbour) -> str:
+    """Says what a near example is: its class, how near it is, and its name."""
+    name = one_line(one.external_id or short_digest(one.digest))
+    return f"{one.label} ({one.similarity:.4f}, {name})"

@@ -26,9 +26,10 @@ from google.api import annotations_pb2 as google_dot_api_dot_annotations__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 from trunkline.v1 import access_pb2 as trunkline_dot_v1_dot_access__pb2
 from trunkline.v1 import common_pb2 as trunkline_dot_v1_dot_common__pb2
+from trunkline.v1 import prediction_pb2 as trunkline_dot_v1_dot_prediction__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1atrunkline/v1/reviews.proto\x12\x0ctrunkline.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x19trunkline/v1/access.proto\x1a\x19trunkline/v1/common.proto\"\xf2\x04\n\x06Review\x12\n\n\x02id\x18\x01 \x01(\t\x12(\n\x05state\x18\x02 \x01(\x0e\x32\x19.trunkline.v1.ReviewState\x12/\n\x0b\x63reate_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0b\x65xpire_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0e\n\x06\x64igest\x18\x05 \x01(\t\x12\x0c\n\x04kind\x18\x06 \x01(\t\x12\x11\n\thas_input\x18\x07 \x01(\x08\x12+\n\x06\x61nswer\x18\x08 \x03(\x0b\x32\x1b.trunkline.v1.AnsweredClass\x12\x0f\n\x07version\x18\t \x01(\r\x12\x0c\n\x04live\x18\n \x01(\x08\x12\x0e\n\x06reason\x18\x0b \x01(\t\x12\x19\n\x11sampled_at_random\x18\x0c \x01(\x08\x12\x14\n\x07novelty\x18\r \x01(\x01H\x00\x88\x01\x01\x12\x18\n\x0b\x65xternal_id\x18\x0e \x01(\tH\x01\x88\x01\x01\x12(\n\x08metadata\x18\x0f \x01(\x0b\x32\x16.trunkline.v1.Metadata\x12\x12\n\x05label\x18\x10 \x01(\tH\x02\x88\x01\x01\x12.\n\njudge_time\x18\x11 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x10\n\x08reviewer\x18\x12 \x01(\t\x12.\n\nlease_time\x18\x13 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\"\n\x05input\x18\x14 \x01(\x0b\x32\x13.trunkline.v1.InputB\n\n\x08_noveltyB\x0e\n\x0c_external_idB\x08\n\x06_label\"3\n\rAnsweredClass\x12\r\n\x05label\x18\x01 \x01(\t\x12\x13\n\x0bprobability\x18\x02 \x01(\x01\"\xd1\x02\n\x12ListReviewsRequest\x12\x0c\n\x04head\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\r\x12\x12\n\npage_token\x18\x03 \x01(\t\x12(\n\x05order\x18\x04 \x01(\x0e\x32\x19.trunkline.v1.ReviewOrder\x12(\n\x05state\x18\x05 \x01(\x0e\x32\x19.trunkline.v1.ReviewState\x12\x1c\n\x0fpredicted_label\x18\x06 \x01(\tH\x00\x88\x01\x01\x12\x19\n\x11sampled_at_random\x18\x07 \x01(\x08\x12\x0b\n\x03ids\x18\x08 \x03(\t\x12\x14\n\x0c\x65xternal_ids\x18\t \x03(\t\x12\x0c\n\x04text\x18\n \x01(\t\x12\r\n\x05lease\x18\x0b \x01(\x08\x12\x10\n\x08reviewer\x18\x0c \x01(\t\x12\x13\n\x0bwith_inputs\x18\x14 \x01(\x08\x42\x12\n\x10_predicted_label\"f\n\x13ListReviewsResponse\x12%\n\x07reviews\x18\x01 \x03(\x0b\x32\x14.trunkline.v1.Review\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\x12\x0f\n\x07waiting\x18\x03 \x01(\r\"J\n\rReviewRequest\x12\x0c\n\x04head\x18\x01 \x01(\t\x12+\n\njudgements\x18\x02 \x03(\x0b\x32\x17.trunkline.v1.Judgement\"Q\n\tJudgement\x12\n\n\x02id\x18\x01 \x01(\t\x12)\n\x04kind\x18\x02 \x01(\x0e\x32\x1b.trunkline.v1.JudgementKind\x12\r\n\x05label\x18\x03 \x01(\t\"^\n\x0eReviewResponse\x12$\n\x06judged\x18\x01 \x03(\x0b\x32\x14.trunkline.v1.Judged\x12&\n\x06\x65rrors\x18\x02 \x03(\x0b\x32\x16.trunkline.v1.RowError\"\x84\x01\n\x06Judged\x12(\n\x05state\x18\x01 \x01(\x0e\x32\x19.trunkline.v1.ReviewState\x12\x13\n\x0b\x66\x65\x65\x64\x62\x61\x63k_id\x18\x02 \x01(\t\x12\x11\n\tduplicate\x18\x03 \x01(\x08\x12\x16\n\x0eprevious_label\x18\x04 \x01(\t\x12\x10\n\x08held_out\x18\x05 \x01(\x08\"\xaf\x01\n\x18GetServedAccuracyRequest\x12\x0c\n\x04head\x18\x01 \x01(\t\x12.\n\nstart_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0f\n\x07version\x18\x04 \x01(\r\x12\x16\n\x0eperiod_seconds\x18\x05 \x01(\r\"\xff\x01\n\x19GetServedAccuracyResponse\x12.\n\x08\x61\x63\x63uracy\x18\x01 \x01(\x0b\x32\x1c.trunkline.v1.ServedAccuracy\x12*\n\x07\x63lasses\x18\x02 \x03(\x0b\x32\x19.trunkline.v1.ServedClass\x12+\n\x07periods\x18\x03 \x03(\x0b\x32\x1a.trunkline.v1.ServedPeriod\x12\x0f\n\x07waiting\x18\x04 \x01(\r\x12\x0f\n\x07skipped\x18\x05 \x01(\r\x12\x0f\n\x07\x65xpired\x18\x06 \x01(\r\x12\x0c\n\x04junk\x18\x07 \x01(\r\x12\x18\n\x10periods_left_out\x18\x08 \x01(\r\"\x90\x01\n\x0eServedAccuracy\x12\x15\n\x08\x61\x63\x63uracy\x18\x01 \x01(\x01H\x00\x88\x01\x01\x12\x14\n\x0c\x61\x63\x63uracy_low\x18\x02 \x01(\x01\x12\x15\n\raccuracy_high\x18\x03 \x01(\x01\x12\r\n\x05right\x18\x04 \x01(\r\x12\r\n\x05wrong\x18\x05 \x01(\r\x12\x0f\n\x07unknown\x18\x06 \x01(\rB\x0b\n\t_accuracy\"{\n\x0bServedClass\x12\r\n\x05label\x18\x01 \x01(\t\x12/\n\tprecision\x18\x02 \x01(\x0b\x32\x1c.trunkline.v1.ServedAccuracy\x12,\n\x06recall\x18\x03 \x01(\x0b\x32\x1c.trunkline.v1.ServedAccuracy\"n\n\x0cServedPeriod\x12.\n\nstart_time\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\x08\x61\x63\x63uracy\x18\x02 \x01(\x0b\x32\x1c.trunkline.v1.ServedAccuracy*\xe8\x01\n\x0bReviewState\x12\x1c\n\x18REVIEW_STATE_UNSPECIFIED\x10\x00\x12\x18\n\x14REVIEW_STATE_WAITING\x10\x01\x12\x1a\n\x16REVIEW_STATE_CONFIRMED\x10\x02\x12\x1a\n\x16REVIEW_STATE_CORRECTED\x10\x03\x12\x18\n\x14REVIEW_STATE_SKIPPED\x10\x04\x12\x1e\n\x1aREVIEW_STATE_NONE_OF_THESE\x10\x05\x12\x15\n\x11REVIEW_STATE_JUNK\x10\x06\x12\x18\n\x14REVIEW_STATE_EXPIRED\x10\x07*a\n\x0bReviewOrder\x12\x1c\n\x18REVIEW_ORDER_UNSPECIFIED\x10\x00\x12\x17\n\x13REVIEW_ORDER_NEWEST\x10\x01\x12\x1b\n\x17REVIEW_ORDER_LEAST_SURE\x10\x02*\xd6\x01\n\rJudgementKind\x12\x1e\n\x1aJUDGEMENT_KIND_UNSPECIFIED\x10\x00\x12\x1a\n\x16JUDGEMENT_KIND_CONFIRM\x10\x01\x12\x1a\n\x16JUDGEMENT_KIND_CORRECT\x10\x02\x12\x17\n\x13JUDGEMENT_KIND_SKIP\x10\x03\x12 \n\x1cJUDGEMENT_KIND_NONE_OF_THESE\x10\x04\x12\x17\n\x13JUDGEMENT_KIND_JUNK\x10\x05\x12\x19\n\x15JUDGEMENT_KIND_REOPEN\x10\x06\x32\xdb\x03\n\rReviewService\x12\x96\x01\n\x0bListReviews\x12 .trunkline.v1.ListReviewsRequest\x1a!.trunkline.v1.ListReviewsResponse\"B\xba\xfb\x18\n\n\x02\x03\x04\x12\x04head\x82\xd3\xe4\x93\x02.\")/v1/{head=tenants/*/heads/*}/reviews:list:\x01*\x12\x8a\x01\n\x06Review\x12\x1b.trunkline.v1.ReviewRequest\x1a\x1c.trunkline.v1.ReviewResponse\"E\xba\xfb\x18\x0c\n\x02\x03\x04\x12\x04head\x18\x01\x82\xd3\xe4\x93\x02/\"*/v1/{head=tenants/*/heads/*}/reviews:judge:\x01*\x12\xa3\x01\n\x11GetServedAccuracy\x12&.trunkline.v1.GetServedAccuracyRequest\x1a\'.trunkline.v1.GetServedAccuracyResponse\"=\xba\xfb\x18\x06\x12\x04head\x82\xd3\xe4\x93\x02-\x12+/v1/{head=tenants/*/heads/*}:servedAccuracyb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1atrunkline/v1/reviews.proto\x12\x0ctrunkline.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x19trunkline/v1/access.proto\x1a\x19trunkline/v1/common.proto\x1a\x1dtrunkline/v1/prediction.proto\"\x9f\x05\n\x06Review\x12\n\n\x02id\x18\x01 \x01(\t\x12(\n\x05state\x18\x02 \x01(\x0e\x32\x19.trunkline.v1.ReviewState\x12/\n\x0b\x63reate_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0b\x65xpire_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0e\n\x06\x64igest\x18\x05 \x01(\t\x12\x0c\n\x04kind\x18\x06 \x01(\t\x12\x11\n\thas_input\x18\x07 \x01(\x08\x12+\n\x06\x61nswer\x18\x08 \x03(\x0b\x32\x1b.trunkline.v1.AnsweredClass\x12\x0f\n\x07version\x18\t \x01(\r\x12\x0c\n\x04live\x18\n \x01(\x08\x12\x0e\n\x06reason\x18\x0b \x01(\t\x12\x19\n\x11sampled_at_random\x18\x0c \x01(\x08\x12\x14\n\x07novelty\x18\r \x01(\x01H\x00\x88\x01\x01\x12\x18\n\x0b\x65xternal_id\x18\x0e \x01(\tH\x01\x88\x01\x01\x12(\n\x08metadata\x18\x0f \x01(\x0b\x32\x16.trunkline.v1.Metadata\x12\x12\n\x05label\x18\x10 \x01(\tH\x02\x88\x01\x01\x12.\n\njudge_time\x18\x11 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x10\n\x08reviewer\x18\x12 \x01(\t\x12.\n\nlease_time\x18\x13 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\"\n\x05input\x18\x14 \x01(\x0b\x32\x13.trunkline.v1.Input\x12+\n\nneighbours\x18\x15 \x03(\x0b\x32\x17.trunkline.v1.NeighbourB\n\n\x08_noveltyB\x0e\n\x0c_external_idB\x08\n\x06_label\"3\n\rAnsweredClass\x12\r\n\x05label\x18\x01 \x01(\t\x12\x13\n\x0bprobability\x18\x02 \x01(\x01\"\xe5\x02\n\x12ListReviewsRequest\x12\x0c\n\x04head\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\r\x12\x12\n\npage_token\x18\x03 \x01(\t\x12(\n\x05order\x18\x04 \x01(\x0e\x32\x19.trunkline.v1.ReviewOrder\x12(\n\x05state\x18\x05 \x01(\x0e\x32\x19.trunkline.v1.ReviewState\x12\x1c\n\x0fpredicted_label\x18\x06 \x01(\tH\x00\x88\x01\x01\x12\x19\n\x11sampled_at_random\x18\x07 \x01(\x08\x12\x0b\n\x03ids\x18\x08 \x03(\t\x12\x14\n\x0c\x65xternal_ids\x18\t \x03(\t\x12\x0c\n\x04text\x18\n \x01(\t\x12\r\n\x05lease\x18\x0b \x01(\x08\x12\x10\n\x08reviewer\x18\x0c \x01(\t\x12\x12\n\nneighbours\x18\r \x01(\r\x12\x13\n\x0bwith_inputs\x18\x14 \x01(\x08\x42\x12\n\x10_predicted_label\"f\n\x13ListReviewsResponse\x12%\n\x07reviews\x18\x01 \x03(\x0b\x32\x14.trunkline.v1.Review\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\x12\x0f\n\x07waiting\x18\x03 \x01(\r\"J\n\rReviewRequest\x12\x0c\n\x04head\x18\x01 \x01(\t\x12+\n\njudgements\x18\x02 \x03(\x0b\x32\x17.trunkline.v1.Judgement\"Q\n\tJudgement\x12\n\n\x02id\x18\x01 \x01(\t\x12)\n\x04kind\x18\x02 \x01(\x0e\x32\x1b.trunkline.v1.JudgementKind\x12\r\n\x05label\x18\x03 \x01(\t\"^\n\x0eReviewResponse\x12$\n\x06judged\x18\x01 \x03(\x0b\x32\x14.trunkline.v1.Judged\x12&\n\x06\x65rrors\x18\x02 \x03(\x0b\x32\x16.trunkline.v1.RowError\"\x84\x01\n\x06Judged\x12(\n\x05state\x18\x01 \x01(\x0e\x32\x19.trunkline.v1.ReviewState\x12\x13\n\x0b\x66\x65\x65\x64\x62\x61\x63k_id\x18\x02 \x01(\t\x12\x11\n\tduplicate\x18\x03 \x01(\x08\x12\x16\n\x0eprevious_label\x18\x04 \x01(\t\x12\x10\n\x08held_out\x18\x05 \x01(\x08\"\xaf\x01\n\x18GetServedAccuracyRequest\x12\x0c\n\x04head\x18\x01 \x01(\t\x12.\n\nstart_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0f\n\x07version\x18\x04 \x01(\r\x12\x16\n\x0eperiod_seconds\x18\x05 \x01(\r\"\xff\x01\n\x19GetServedAccuracyResponse\x12.\n\x08\x61\x63\x63uracy\x18\x01 \x01(\x0b\x32\x1c.trunkline.v1.ServedAccuracy\x12*\n\x07\x63lasses\x18\x02 \x03(\x0b\x32\x19.trunkline.v1.ServedClass\x12+\n\x07periods\x18\x03 \x03(\x0b\x32\x1a.trunkline.v1.ServedPeriod\x12\x0f\n\x07waiting\x18\x04 \x01(\r\x12\x0f\n\x07skipped\x18\x05 \x01(\r\x12\x0f\n\x07\x65xpired\x18\x06 \x01(\r\x12\x0c\n\x04junk\x18\x07 \x01(\r\x12\x18\n\x10periods_left_out\x18\x08 \x01(\r\"\x90\x01\n\x0eServedAccuracy\x12\x15\n\x08\x61\x63\x63uracy\x18\x01 \x01(\x01H\x00\x88\x01\x01\x12\x14\n\x0c\x61\x63\x63uracy_low\x18\x02 \x01(\x01\x12\x15\n\raccuracy_high\x18\x03 \x01(\x01\x12\r\n\x05right\x18\x04 \x01(\r\x12\r\n\x05wrong\x18\x05 \x01(\r\x12\x0f\n\x07unknown\x18\x06 \x01(\rB\x0b\n\t_accuracy\"{\n\x0bServedClass\x12\r\n\x05label\x18\x01 \x01(\t\x12/\n\tprecision\x18\x02 \x01(\x0b\x32\x1c.trunkline.v1.ServedAccuracy\x12,\n\x06recall\x18\x03 \x01(\x0b\x32\x1c.trunkline.v1.ServedAccuracy\"n\n\x0cServedPeriod\x12.\n\nstart_time\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\x08\x61\x63\x63uracy\x18\x02 \x01(\x0b\x32\x1c.trunkline.v1.ServedAccuracy*\xe8\x01\n\x0bReviewState\x12\x1c\n\x18REVIEW_STATE_UNSPECIFIED\x10\x00\x12\x18\n\x14REVIEW_STATE_WAITING\x10\x01\x12\x1a\n\x16REVIEW_STATE_CONFIRMED\x10\x02\x12\x1a\n\x16REVIEW_STATE_CORRECTED\x10\x03\x12\x18\n\x14REVIEW_STATE_SKIPPED\x10\x04\x12\x1e\n\x1aREVIEW_STATE_NONE_OF_THESE\x10\x05\x12\x15\n\x11REVIEW_STATE_JUNK\x10\x06\x12\x18\n\x14REVIEW_STATE_EXPIRED\x10\x07*a\n\x0bReviewOrder\x12\x1c\n\x18REVIEW_ORDER_UNSPECIFIED\x10\x00\x12\x17\n\x13REVIEW_ORDER_NEWEST\x10\x01\x12\x1b\n\x17REVIEW_ORDER_LEAST_SURE\x10\x02*\xd6\x01\n\rJudgementKind\x12\x1e\n\x1aJUDGEMENT_KIND_UNSPECIFIED\x10\x00\x12\x1a\n\x16JUDGEMENT_KIND_CONFIRM\x10\x01\x12\x1a\n\x16JUDGEMENT_KIND_CORRECT\x10\x02\x12\x17\n\x13JUDGEMENT_KIND_SKIP\x10\x03\x12 \n\x1cJUDGEMENT_KIND_NONE_OF_THESE\x10\x04\x12\x17\n\x13JUDGEMENT_KIND_JUNK\x10\x05\x12\x19\n\x15JUDGEMENT_KIND_REOPEN\x10\x06\x32\xdb\x03\n\rReviewService\x12\x96\x01\n\x0bListReviews\x12 .trunkline.v1.ListReviewsRequest\x1a!.trunkline.v1.ListReviewsResponse\"B\xba\xfb\x18\n\n\x02\x03\x04\x12\x04head\x82\xd3\xe4\x93\x02.\")/v1/{head=tenants/*/heads/*}/reviews:list:\x01*\x12\x8a\x01\n\x06Review\x12\x1b.trunkline.v1.ReviewRequest\x1a\x1c.trunkline.v1.ReviewResponse\"E\xba\xfb\x18\x0c\n\x02\x03\x04\x12\x04head\x18\x01\x82\xd3\xe4\x93\x02/\"*/v1/{head=tenants/*/heads/*}/reviews:judge:\x01*\x12\xa3\x01\n\x11GetServedAccuracy\x12&.trunkline.v1.GetServedAccuracyRequest\x1a\'.trunkline.v1.GetServedAccuracyResponse\"=\xba\xfb\x18\x06\x12\x04head\x82\xd3\xe4\x93\x02-\x12+/v1/{head=tenants/*/heads/*}:servedAccuracyb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -41,38 +42,38 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_REVIEWSERVICE'].methods_by_name['Review']._serialized_options = b'\272\373\030\014\n\002\003\004\022\004head\030\001\202\323\344\223\002/\"*/v1/{head=tenants/*/heads/*}/reviews:judge:\001*'
   _globals['_REVIEWSERVICE'].methods_by_name['GetServedAccuracy']._loaded_options = None
   _globals['_REVIEWSERVICE'].methods_by_name['GetServedAccuracy']._serialized_options = b'\272\373\030\006\022\004head\202\323\344\223\002-\022+/v1/{head=tenants/*/heads/*}:servedAccuracy'
-  _globals['_REVIEWSTATE']._serialized_start=2498
-  _globals['_REVIEWSTATE']._serialized_end=2730
-  _globals['_REVIEWORDER']._serialized_start=2732
-  _globals['_REVIEWORDER']._serialized_end=2829
-  _globals['_JUDGEMENTKIND']._serialized_start=2832
-  _globals['_JUDGEMENTKIND']._serialized_end=3046
-  _globals['_REVIEW']._serialized_start=162
-  _globals['_REVIEW']._serialized_end=788
-  _globals['_ANSWEREDCLASS']._serialized_start=790
-  _globals['_ANSWEREDCLASS']._serialized_end=841
-  _globals['_LISTREVIEWSREQUEST']._serialized_start=844
-  _globals['_LISTREVIEWSREQUEST']._serialized_end=1181
-  _globals['_LISTREVIEWSRESPONSE']._serialized_start=1183
-  _globals['_LISTREVIEWSRESPONSE']._serialized_end=1285
-  _globals['_REVIEWREQUEST']._serialized_start=1287
-  _globals['_REVIEWREQUEST']._serialized_end=1361
-  _globals['_JUDGEMENT']._serialized_start=1363
-  _globals['_JUDGEMENT']._serialized_end=1444
-  _globals['_REVIEWRESPONSE']._serialized_start=1446
-  _globals['_REVIEWRESPONSE']._serialized_end=1540
-  _globals['_JUDGED']._serialized_start=1543
-  _globals['_JUDGED']._serialized_end=1675
-  _globals['_GETSERVEDACCURACYREQUEST']._serialized_start=1678
-  _globals['_GETSERVEDACCURACYREQUEST']._serialized_end=1853
-  _globals['_GETSERVEDACCURACYRESPONSE']._serialized_start=1856
-  _globals['_GETSERVEDACCURACYRESPONSE']._serialized_end=2111
-  _globals['_SERVEDACCURACY']._serialized_start=2114
-  _globals['_SERVEDACCURACY']._serialized_end=2258
-  _globals['_SERVEDCLASS']._serialized_start=2260
-  _globals['_SERVEDCLASS']._serialized_end=2383
-  _globals['_SERVEDPERIOD']._serialized_start=2385
-  _globals['_SERVEDPERIOD']._serialized_end=2495
-  _globals['_REVIEWSERVICE']._serialized_start=3049
-  _globals['_REVIEWSERVICE']._serialized_end=3524
+  _globals['_REVIEWSTATE']._serialized_start=2594
+  _globals['_REVIEWSTATE']._serialized_end=2826
+  _globals['_REVIEWORDER']._serialized_start=2828
+  _globals['_REVIEWORDER']._serialized_end=2925
+  _globals['_JUDGEMENTKIND']._serialized_start=2928
+  _globals['_JUDGEMENTKIND']._serialized_end=3142
+  _globals['_REVIEW']._serialized_start=193
+  _globals['_REVIEW']._serialized_end=864
+  _globals['_ANSWEREDCLASS']._serialized_start=866
+  _globals['_ANSWEREDCLASS']._serialized_end=917
+  _globals['_LISTREVIEWSREQUEST']._serialized_start=920
+  _globals['_LISTREVIEWSREQUEST']._serialized_end=1277
+  _globals['_LISTREVIEWSRESPONSE']._serialized_start=1279
+  _globals['_LISTREVIEWSRESPONSE']._serialized_end=1381
+  _globals['_REVIEWREQUEST']._serialized_start=1383
+  _globals['_REVIEWREQUEST']._serialized_end=1457
+  _globals['_JUDGEMENT']._serialized_start=1459
+  _globals['_JUDGEMENT']._serialized_end=1540
+  _globals['_REVIEWRESPONSE']._serialized_start=1542
+  _globals['_REVIEWRESPONSE']._serialized_end=1636
+  _globals['_JUDGED']._serialized_start=1639
+  _globals['_JUDGED']._serialized_end=1771
+  _globals['_GETSERVEDACCURACYREQUEST']._serialized_start=1774
+  _globals['_GETSERVEDACCURACYREQUEST']._serialized_end=1949
+  _globals['_GETSERVEDACCURACYRESPONSE']._serialized_start=1952
+  _globals['_GETSERVEDACCURACYRESPONSE']._serialized_end=2207
+  _globals['_SERVEDACCURACY']._serialized_start=2210
+  _globals['_SERVEDACCURACY']._serialized_end=2354
+  _globals['_SERVEDCLASS']._serialized_start=2356
+  _globals['_SERVEDCLASS']._serialized_end=2479
+  _globals['_SERVEDPERIOD']._serialized_start=2481
+  _globals['_SERVEDPERIOD']._serialized_end=2591
+  _globals['_REVIEWSERVICE']._serialized_start=3145
+  _globals['_REVIEWSERVICE']._serialized_end=3620
 # @@protoc_insertion_point(module_scope)

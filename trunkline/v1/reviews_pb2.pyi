@@ -10,6 +10,7 @@ from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from trunkline.v1 import common_pb2 as _common_pb2
+from trunkline.v1 import prediction_pb2 as _prediction_pb2
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -146,6 +147,7 @@ class Review(_message.Message):
     REVIEWER_FIELD_NUMBER: _builtins.int
     LEASE_TIME_FIELD_NUMBER: _builtins.int
     INPUT_FIELD_NUMBER: _builtins.int
+    NEIGHBOURS_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """32 hexadecimal digits."""
     state: Global___ReviewState.ValueType
@@ -190,6 +192,12 @@ class Review(_message.Message):
     def input(self) -> _common_pb2.Input:
         """The input itself, where it is kept and was asked for, as long as all of a reply fit into one message."""
 
+    @_builtins.property
+    def neighbours(self) -> _containers.RepeatedCompositeFieldContainer[_prediction_pb2.Neighbour]:
+        """Only with `neighbours`: what the active version compares it with, nearest first. None where its embedding by that
+        version is not stored.
+        """
+
     def __init__(
         self,
         *,
@@ -213,10 +221,11 @@ class Review(_message.Message):
         reviewer: _builtins.str = ...,
         lease_time: _timestamp_pb2.Timestamp | None = ...,
         input: _common_pb2.Input | None = ...,
+        neighbours: _abc.Iterable[_prediction_pb2.Neighbour] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_external_id", b"_external_id", "_label", b"_label", "_novelty", b"_novelty", "create_time", b"create_time", "expire_time", b"expire_time", "external_id", b"external_id", "input", b"input", "judge_time", b"judge_time", "label", b"label", "lease_time", b"lease_time", "metadata", b"metadata", "novelty", b"novelty"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_external_id", b"_external_id", "_label", b"_label", "_novelty", b"_novelty", "answer", b"answer", "create_time", b"create_time", "digest", b"digest", "expire_time", b"expire_time", "external_id", b"external_id", "has_input", b"has_input", "id", b"id", "input", b"input", "judge_time", b"judge_time", "kind", b"kind", "label", b"label", "lease_time", b"lease_time", "live", b"live", "metadata", b"metadata", "novelty", b"novelty", "reason", b"reason", "reviewer", b"reviewer", "sampled_at_random", b"sampled_at_random", "state", b"state", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_external_id", b"_external_id", "_label", b"_label", "_novelty", b"_novelty", "answer", b"answer", "create_time", b"create_time", "digest", b"digest", "expire_time", b"expire_time", "external_id", b"external_id", "has_input", b"has_input", "id", b"id", "input", b"input", "judge_time", b"judge_time", "kind", b"kind", "label", b"label", "lease_time", b"lease_time", "live", b"live", "metadata", b"metadata", "neighbours", b"neighbours", "novelty", b"novelty", "reason", b"reason", "reviewer", b"reviewer", "sampled_at_random", b"sampled_at_random", "state", b"state", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__external_id: _TypeAlias = _typing.Literal["external_id"]  # noqa: Y015
     _WhichOneofArgType__external_id: _TypeAlias = _typing.Literal["_external_id", b"_external_id"]  # noqa: Y015
@@ -271,6 +280,7 @@ class ListReviewsRequest(_message.Message):
     TEXT_FIELD_NUMBER: _builtins.int
     LEASE_FIELD_NUMBER: _builtins.int
     REVIEWER_FIELD_NUMBER: _builtins.int
+    NEIGHBOURS_FIELD_NUMBER: _builtins.int
     WITH_INPUTS_FIELD_NUMBER: _builtins.int
     head: _builtins.str
     """"tenants/{tenant}/heads/{head}"."""
@@ -294,6 +304,8 @@ class ListReviewsRequest(_message.Message):
     """
     reviewer: _builtins.str
     """Who asks, beside the key: tells those apart who share one. At most 31 characters of "A-Za-z0-9_.-"."""
+    neighbours: _builtins.int
+    """Also return so many of the labelled examples that are nearest to each input, at most 20."""
     with_inputs: _builtins.bool
     """Sends inputs along, from the first one on, until a message is full (`max_message_bytes`)."""
     @_builtins.property
@@ -319,11 +331,12 @@ class ListReviewsRequest(_message.Message):
         text: _builtins.str = ...,
         lease: _builtins.bool = ...,
         reviewer: _builtins.str = ...,
+        neighbours: _builtins.int = ...,
         with_inputs: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_predicted_label", b"_predicted_label", "predicted_label", b"predicted_label"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_predicted_label", b"_predicted_label", "external_ids", b"external_ids", "head", b"head", "ids", b"ids", "lease", b"lease", "order", b"order", "page_size", b"page_size", "page_token", b"page_token", "predicted_label", b"predicted_label", "reviewer", b"reviewer", "sampled_at_random", b"sampled_at_random", "state", b"state", "text", b"text", "with_inputs", b"with_inputs"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_predicted_label", b"_predicted_label", "external_ids", b"external_ids", "head", b"head", "ids", b"ids", "lease", b"lease", "neighbours", b"neighbours", "order", b"order", "page_size", b"page_size", "page_token", b"page_token", "predicted_label", b"predicted_label", "reviewer", b"reviewer", "sampled_at_random", b"sampled_at_random", "state", b"state", "text", b"text", "with_inputs", b"with_inputs"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__predicted_label: _TypeAlias = _typing.Literal["predicted_label"]  # noqa: Y015
     _WhichOneofArgType__predicted_label: _TypeAlias = _typing.Literal["_predicted_label", b"_predicted_label"]  # noqa: Y015

@@ -6,6 +6,7 @@ from datetime import datetime
 from enum import StrEnum
 
 from trunkline.values.inputs import Input
+from trunkline.values.outcomes import Neighbour
 
 
 class ReviewState(StrEnum):
@@ -46,7 +47,8 @@ class Review:
     """A captured input with the answer it got: classes by probability, most probable first.
 
     `label` is what somebody said it is, `reviewer` the key that showed who. `lease_time` is until
-    when it is leased to somebody. `input` is there where it is kept and was asked for.
+    when it is leased to somebody. `input` is there where it is kept and was asked for, `neighbours`
+    are the nearest labelled examples, nearest first, where they were asked for.
     """
 
     id: str
@@ -69,6 +71,7 @@ class Review:
     reviewer: str = ""
     lease_time: datetime | None = None
     input: Input | None = None
+    neighbours: tuple[Neighbour, ...] = ()
 
 
 @dataclass(frozen=True)

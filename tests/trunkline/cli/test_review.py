@@ -35,6 +35,8 @@ def test_answers_confirm_correct_skip_or_throw_away(
     )
     assert "s: skip; n: none of these; j: junk; b: back" in result.stderr
     assert "[6/7] f" in result.stderr
+    assert f"\nlike like (0.5000, {'0' * 16}…), like" in result.stderr
+    assert {request.neighbours for request in recorder.asked("ListReviews")} == {3}
 
 
 def test_what_was_said_is_sent_before_more_is_asked(

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from trunkline.cli.labelling.answers import Answer, Answers
 from trunkline.cli.labelling.items import Item, Items
 from trunkline.cli.labelling.questions import Command, Guess
-from trunkline.cli.naming import kept_name
+from trunkline.cli.naming import kept_name, neighbour_words
 from trunkline.cli.output import short_digest
 from trunkline.clients.client import Client
 from trunkline.values.outcomes import RowFailure
@@ -16,6 +16,9 @@ from trunkline.values.reviews import Judgement, Review, ReviewOrder
 
 AT_ONCE = 5
 """So few are leased at a time, since a minute is soon over."""
+
+NEIGHBOURS = 3
+"""Labelled examples that are shown beside each, as a reason."""
 
 _FRESH_SECONDS = 40.0
 """After which leases are renewed before they end."""
@@ -104,6 +107,7 @@ class Queue(Items):
             predicted_label=wanted.predicted_label,
             sampled_at_random=wanted.sampled_at_random,
             ids=ids or (),
+            neighbours=NEIGHBOURS,
         )
         if ids is None:
             self._waiting = len(self.reviews) + waiting
@@ -116,4 +120,5 @@ def _item(review: Review) -> Item:
     shown = name or f"{review.kind} {short_digest(review.digest)}"
     (label, probability), *others = review.answer.items() or [(None, 0.0)]
     guess = Guess(label, probability, {name: share for name, share in others if name})
-    return Item(review.id, shown, guess, review.input)
+    like = ", ".join(map(neighbour_words, review.neighbours))
+    return Item(review.id, shown, guess, review.input, (f"like {like}",) if like else ())

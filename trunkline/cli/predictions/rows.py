@@ -5,12 +5,12 @@ import io
 import json
 from collections.abc import Sequence
 
-from trunkline.cli.naming import input_name, shown_name
-from trunkline.cli.output import failure_words, one_line, plain, short_digest
+from trunkline.cli.naming import input_name, neighbour_words, shown_name
+from trunkline.cli.output import failure_words, one_line, plain
 from trunkline.cli.predictions.requests import Outcome
 from trunkline.datasets import FileInput
 from trunkline.values.inputs import Image, Text
-from trunkline.values.outcomes import Neighbour, Prediction, RowFailure
+from trunkline.values.outcomes import Prediction, RowFailure
 
 ENCODING = ("utf-8", "surrogateescape")
 """How rows become bytes: what is no UTF-8 in a path stays as it was found."""
@@ -118,7 +118,7 @@ def _words(top: int, item: FileInput, outcome: Outcome) -> str:
     if outcome.truncated:
         words.append("truncated")
     if outcome.neighbours:
-        words.append("like " + ", ".join(map(_neighbour, outcome.neighbours)))
+        words.append("like " + ", ".join(map(neighbour_words, outcome.neighbours)))
     return "\t".join(words) + "\n"
 
 
@@ -162,11 +162,6 @@ def _scores(outcome: Prediction) -> dict[str, object]:
     if outcome.decision is not None:
         row["decision"] = outcome.decision
     return row
-
-
-def _neighbour(one: Neighbour) -> str:
-    name = one_line(one.external_id or short_digest(one.digest))
-    return f"{one.label} ({one.similarity:.4f}, {name})"
 
 
 def _truth(value: bool) -> str:

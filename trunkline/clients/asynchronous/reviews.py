@@ -40,6 +40,7 @@ class AsyncReviews(AsyncTransport):
         ids: Sequence[str] = (),
         external_ids: Sequence[str] = (),
         text: str = "",
+        neighbours: int = 0,
         with_inputs: bool = False,
         timeout: float | None = None,
     ) -> AsyncIterator[Review]:
@@ -47,7 +48,8 @@ class AsyncReviews(AsyncTransport):
 
         With `ids` or `external_ids`, at most 1,000, only those; with `sampled_at_random` only what
         was drawn whatever the answer was, with `text` only texts with each of its words.
-        `with_inputs` brings inputs, from the first of each page on, as many as fit into a message.
+        Each comes with so many `neighbours` (at most 20) among the labelled examples. `with_inputs`
+        brings inputs, from the first of each page on, as many as fit into a message.
         """
         request = build(
             reviews_pb2.ListReviewsRequest,
@@ -59,6 +61,7 @@ class AsyncReviews(AsyncTransport):
             ids=strings_in(ids, "ids"),
             external_ids=strings_in(external_ids, "external_ids"),
             text=text,
+            neighbours=neighbours,
             with_inputs=with_inputs,
         )
         async for page in self._pages(self._reviews.ListReviews, request, timeout):
@@ -75,13 +78,15 @@ class AsyncReviews(AsyncTransport):
         predicted_label: str | None = None,
         sampled_at_random: bool = False,
         ids: Sequence[str] = (),
+        neighbours: int = 0,
         timeout: float | None = None,
     ) -> tuple[list[Review], int]:
         """Returns captured inputs to judge, with their inputs, and how many wait in all.
 
         They are leased for a minute: nobody else is given them, who calls with another key or
         another `reviewer` (at most 31 letters, digits and "_.-"). What is leased already comes
-        again. `count` is at most 100.
+        again. `count` is at most 100. Each comes with so many `neighbours` (at most 20) among the
+        labelled examples.
         """
         request = build(
             reviews_pb2.ListReviewsRequest,
@@ -94,6 +99,7 @@ class AsyncReviews(AsyncTransport):
             ids=strings_in(ids, "ids"),
             lease=True,
             reviewer=reviewer,
+            neighbours=neighbours,
             with_inputs=True,
         )
         reply = await self._call(self._reviews.ListReviews, request, timeout)
