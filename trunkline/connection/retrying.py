@@ -14,6 +14,9 @@ _FIRST_SECONDS = 0.1
 _LONGEST_SECONDS = 3.0
 _MOST_BREAKS = 6
 
+_LAST_SECONDS = 0.1
+"""Before a deadline: a call that is lost then was most likely ended by it, at the other end."""
+
 logger = logging.getLogger("trunkline")
 
 
@@ -29,6 +32,7 @@ class Attempts:
     """One call's deadline, and what is left of it. `timeout` is in seconds."""
 
     def __init__(self, timeout: float, *, idempotent: bool) -> None:
+        self._timeout = timeout
         self._end = time.monotonic() + timeout
         self.idempotent = idempotent
         self._failures = 0
@@ -45,6 +49,7 @@ class Attempts:
         A call that may have taken effect is repeated only if it can do no harm; one that the server
         refused with a time to come back has taken none. Where the deadline passes in a later
         attempt, whether or not it has reached a server, the error says why there was more than one.
+        What is lost at the deadline was late, whatever the connection says of it.
         """
         if isinstance(error, DeadlineExceeded) and self._last:
             raise DeadlineExceeded(
@@ -54,6 +59,14 @@ class Attempts:
                 limit=error.limit,
                 value=error.value,
                 request_id=error.request_id,
+            ) from error
+        lost = isinstance(error, Unavailable) and error.retry_after is None
+        if lost and not self._last and self.remaining < _LAST_SECONDS < self._timeout:
+            raise DeadlineExceeded(
+                f"no answer within {self._timeout:g} s; give it more time (timeout): "
+                f"{error.message}",
+                field="timeout",
+                limit=f"{self._timeout:g}",
             ) from error
         if not isinstance(error, Unavailable) or (
             not self.idempotent and error.retry_after is None

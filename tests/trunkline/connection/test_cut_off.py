@@ -1,5 +1,6 @@
 """Answers that a proxy cuts off, as HAProxy does when the server behind it dies amid one."""
 
+import threading
 from typing import Any
 
 import grpc
@@ -45,3 +46,21 @@ def test_what_a_server_says_itself_is_no_connection_that_was_cut(
     with pytest.raises(trunkline.TrunklineError) as caught:
         client.predict("acme/mood", ["good"])
     assert caught.value.code == "INTERNAL"
+
+
+@pytest.mark.parametrize(("code", "words"), CUT_OFF)
+def test_answer_that_is_cut_off_at_the_deadline_is_said_to_be_late(
+    recorder: Recorder, client: Client, code: grpc.StatusCode, words: str
+) -> None:
+    asked: list[None] = []
+
+    def cut_off(_: Any, context: grpc.ServicerContext) -> None:
+        asked.append(None)
+        threading.Event().wait((context.time_remaining() or 0) - 0.05)
+        context.abort(code, words)
+
+    recorder.hooks["Predict"] = [cut_off]
+    with pytest.raises(trunkline.DeadlineExceeded, match="no answer within|Deadline") as caught:
+        client.predict("acme/mood", ["good"], timeout=1.0)
+    assert "Stream removed" not in caught.value.message.split(":")[0]
+    assert len(asked) == 1
