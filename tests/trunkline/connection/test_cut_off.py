@@ -60,7 +60,7 @@ def test_answer_that_is_cut_off_at_the_deadline_is_said_to_be_late(
         context.abort(code, words)
 
     recorder.hooks["Predict"] = [cut_off]
-    with pytest.raises(trunkline.DeadlineExceeded, match="no answer within|Deadline") as caught:
+    with pytest.raises(trunkline.DeadlineExceeded, match=r"no answer within|Deadline") as caught:
         client.predict("acme/mood", ["good"], timeout=1.0)
     assert "Stream removed" not in caught.value.message.split(":")[0]
     assert len(asked) == 1
