@@ -93,3 +93,15 @@ def test_later_version_is_activated_and_rolled_back(
         expect(rows.nth(1 - at).get_by_text("answers")).to_have_count(0)
         with server.client() as client:
             assert client.get_head(HEAD).active_version == 2 - at
+
+
+def test_answer_says_that_it_stands_on_descriptions(console: Console, server: Running) -> None:
+    page = console.page
+    with server.client() as client:
+        client.create_head("shelf/described", "minilm/l6-v2")
+        client.describe_labels("shelf/described", {"late": "a parcel is late", "kind": "staff"})
+        client.train("shelf/described")
+    console.open("#/head/shelf/described/try")
+    page.get_by_role("textbox", name="Text", exact=True).fill(LATE[0])
+    page.keyboard.press("Enter")
+    expect(page.locator(".asked").get_by_text("by description")).to_be_visible()
