@@ -27,7 +27,10 @@ class TryTab extends Page {
       return;
     }
     const kind = backbone?.modality ?? 'image';
-    this.asked = reviews(head) && session.may('LABEL', 'TRAIN') ? { neighbours: NEAREST } : {};
+    this.asked = {
+      conformal_level: 0.9,
+      ...(reviews(head) && session.may('LABEL', 'TRAIN') ? { neighbours: NEAREST } : {}),
+    };
     const onInputs = (samples) => samples.slice(0, MOST_SHOWN).forEach((sample) => this.ask(sample));
     this.answers = h('div', { class: 'answers', 'aria-live': 'polite' });
     this.append(
@@ -81,11 +84,13 @@ class TryTab extends Page {
   }
 
   async predict(input) {
-    const { predictions } = await post(
-      `${this.owner.path}:predict`,
-      { inputs: [input], conformal_level: 0.9, ...this.asked },
-      this.signal,
-    );
+    const ask = () => post(`${this.owner.path}:predict`, { inputs: [input], ...this.asked }, this.signal);
+    const { predictions } = await ask().catch((error) => {
+      // A version of descriptions, of few examples or from elsewhere has no held-out scores to make sets with.
+      if (error.field !== 'conformal_level') throw error;
+      delete this.asked.conformal_level;
+      return ask();
+    });
     return predictions[0];
   }
 

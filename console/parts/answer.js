@@ -25,6 +25,7 @@ export function answerOf(row, before) {
     row.decision && [row.decision === 'accept' ? 'good' : 'two', row.decision === 'accept' ? 'accept' : 'for review', 'by the rule of the head'],
     row.set && ['', `90%: ${row.set.join(', ') || 'none of them'}`, 'holds the right class with 90% probability'],
     row.live && ['one', 'live copy', 'feedback since this version was made is part of the answer'],
+    row.described && ['two', 'by description', 'it stands on what classes were said to mean: nothing is known of how right it is'],
     row.truncated && ['two', 'only its beginning was read', 'it is longer than the window of the backbone'],
   ].filter(Boolean);
   return h('div', { class: 'answer' },

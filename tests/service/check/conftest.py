@@ -22,6 +22,7 @@ def found(capsys: pytest.CaptureFixture[str]) -> Found:
     """What is found in a data directory."""
 
     def found(data_dir: Path, status: int = 1) -> list[dict[str, Any]]:
+        capsys.readouterr()  # what the server printed that made the store
         assert check_main(data_dir, as_json=True) == status
         document = json.loads(capsys.readouterr().out)
         assert document["data_dir"] == str(data_dir)

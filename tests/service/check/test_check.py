@@ -24,11 +24,11 @@ from tests.service.check.stores import (
     only,
 )
 from tests.service.pictures import PICTURES, rows
-from tests.service.server import StartServer
+from tests.service.server import StartServer, texts
 from tests.service.tail_heads import tail_head
 from tests.service.tiny_backbone import TinyImageBackbone
 from trunkline.digest import image_digest, text_digest
-from trunkline.v1 import common_pb2
+from trunkline.v1 import common_pb2, heads_pb2
 
 
 def run(data_dir: Path, *options: str) -> subprocess.CompletedProcess[str]:
@@ -144,6 +144,24 @@ def test_kept_input_that_is_another_or_unreadable_is_found(data_dir: Path, found
     assert set(findings) == {one, two}
     assert "another digest" in findings[one]
     assert "cannot be read" in findings[two]
+
+
+async def test_damaged_capture_is_found(
+    start_server: StartServer, tmp_path: Path, found: Found
+) -> None:
+    folder = tmp_path / "captures"
+    async with start_server(data_dir=folder) as server:
+        await server.create(capture=heads_pb2.Capture(random_share=1.0))
+        await server.add({"red 1": "red", "red 2": "red", "blue 1": "blue", "blue 2": "blue"})
+        await server.train()
+        await server.predict(*texts("kept well", "kept badly"))
+    assert found(folder, status=0) == []
+    other = common_pb2.Input(text="something else").SerializeToString()
+    digest = text_digest("kept badly")
+    change(folder, "UPDATE captures SET input = ? WHERE digest = ?", other, digest)
+    finding = only(found(folder), "kept_inputs")
+    assert (finding["head"], finding["digest"]) == ("acme/defects", digest)
+    assert "another digest" in finding["words"]
 
 
 @pytest.mark.parametrize(
