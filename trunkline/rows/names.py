@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from trunkline.errors import InvalidArgument
 from trunkline.v1 import common_pb2, prediction_pb2
@@ -36,6 +37,15 @@ class RowNames:
                     f"{field} must be {limit}, are {value}", field=field, limit=limit, value=value
                 )
         return cls(ids, said)
+
+    def of_row(self, row: int) -> dict[str, Any]:
+        """Returns the fields of a row's own message that say it."""
+        said: dict[str, Any] = {}
+        if self.external_ids:
+            said["external_id"] = self.external_ids[row]
+        if self.metadata:
+            said["metadata"] = self.metadata[row]
+        return said
 
     def put(self, request: prediction_pb2.PredictRequest, rows: Sequence[int]) -> None:
         """Says in a request what is said of the inputs at these places, and nothing else."""

@@ -171,6 +171,21 @@ def test_examples_can_be_corrected_and_removed(client: Client) -> None:
     assert client.find_missing("acme/mood", [good, bad]) == {good}
 
 
+def test_feedback_says_what_its_inputs_are_called(client: Client, recorder: Recorder) -> None:
+    trained(client)
+    pairs = [("good", "yes"), ("bad", "no")]
+    client.feedback("acme/mood", pairs)
+    said: list[dict[str, str]] = [{"line": "7"}, {}]
+    client.feedback("acme/mood", pairs, external_ids=["1.txt", ""], metadata=said)
+    plain, named = (request.feedback for request in recorder.asked("SendFeedback"))
+    assert not plain[0].HasField("external_id")
+    assert not plain[0].HasField("metadata")
+    assert [row.external_id for row in named] == ["1.txt", ""]
+    assert [dict(row.metadata.pairs) for row in named] == said
+    with pytest.raises(trunkline.InvalidArgument, match="external_ids must be one for each"):
+        client.feedback("acme/mood", pairs, external_ids=["1.txt"])
+
+
 def test_feedback_repeated_after_a_lost_answer_keeps_its_id(
     client: Client, recorder: Recorder
 ) -> None:

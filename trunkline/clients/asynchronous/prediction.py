@@ -126,10 +126,17 @@ class AsyncPrediction(AsyncTransport):
         head: str,
         items: Iterable[tuple[InputLike, str]],
         *,
+        external_ids: Sequence[str] | None = None,
+        metadata: Sequence[Mapping[str, str]] | None = None,
         timeout: float | None = None,
     ) -> list[Receipt | RowFailure]:
-        """Stores the right labels of (input, label) pairs durably: a receipt or a failure each."""
+        """Stores the right labels of (input, label) pairs durably: a receipt or a failure each.
+
+        `external_ids` and `metadata`, one for each pair, are stored with the examples; without them
+        what is stored stays.
+        """
         pairs = list(pairs_in(items, "feedback"))
+        said = RowNames.of(len(pairs), external_ids, metadata)
         outcomes: Outcomes[Receipt] = Outcomes()
         request = build(prediction_pb2.SendFeedbackRequest, head=str(head_name(head)))
         for index, (_, label) in enumerate(pairs):
@@ -137,7 +144,8 @@ class AsyncPrediction(AsyncTransport):
         # All of them before anything is sent, so that a label that is none leaves nothing stored.
         # Ids made here make repeating harmless.
         records = [
-            build(prediction_pb2.Feedback, id=str(uuid.uuid4()), label=label) for _, label in pairs
+            build(prediction_pb2.Feedback, id=str(uuid.uuid4()), label=label, **said.of_row(row))
+            for row, (_, label) in enumerate(pairs)
         ]
         inputs, reads_files = held([item for item, _ in pairs])
         parts = outcomes.parts(inputs)
