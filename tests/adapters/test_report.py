@@ -35,6 +35,7 @@ ADDED_BY_THE_SERVICE = {
     "test",
     "online",
     "truncated_count",
+    "description_count",
     "seen_held_out",
     "seen_held_out_count",
     "seen_held_out_external_ids",
