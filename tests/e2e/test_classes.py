@@ -123,6 +123,22 @@ def test_activating_an_earlier_version_says_which_classes_change(
     assert "answers lose access and gain login" in activated.stderr
 
 
+def test_activating_an_earlier_version_says_which_feedback_counts_no_longer(
+    cli: Cli, client: Client, tenant: str
+) -> None:
+    head = make(client, tenant)
+    client.feedback(head, [("my card was charged for nothing", "billing")])
+    client.train(head)
+    back = cli("heads", "activate", head, "1")
+    assert "1 feedback that version 1 has not learned is in quarantine" in _words(back.stderr)
+    forth = cli("heads", "activate", head, "2")
+    assert "1 feedback that version 2 has learned is out of quarantine" in _words(forth.stderr)
+
+
+def _words(text: str) -> str:
+    return " ".join(text.split())
+
+
 def test_labels_are_changed_over_both_transports(
     transport: Transport, client: Client, tenant: str
 ) -> None:

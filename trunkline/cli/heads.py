@@ -18,7 +18,7 @@ from trunkline.cli.versions import delete_version, pin, unpin
 from trunkline.clients.client import Client
 from trunkline.resources import ALL, HeadName
 from trunkline.values.heads import Head, HeadSpec
-from trunkline.wording import age, short_accuracy
+from trunkline.wording import age, counted, short_accuracy
 
 
 @click.group()
@@ -192,9 +192,11 @@ def versions(client: Client, out: Output, head: str) -> None:
 @client_command
 def activate(client: Client, out: Output, head: str, version: int) -> None:
     """Make a version the one that answers; an earlier one rolls back."""
-    before = client.get_head(head).labels
+    before = client.get_head(head)
     activated = client.activate(head, version)
-    if before and (words := _label_changes(before, activated.labels)):
+    if before.labels and (words := _label_changes(before.labels, activated.labels)):
+        out.say(words)
+    if words := _quarantine_changes(before, activated, version):
         out.say(words)
     print_head(client, out, activated)
     next_step(out, "predict", head, "PATH")
@@ -226,6 +228,20 @@ def _label_changes(before: tuple[str, ...], after: tuple[str, ...]) -> str:
     gained = ", ".join(label for label in after if label not in before)
     changes = [*([f"lose {lost}"] if lost else []), *([f"gain {gained}"] if gained else [])]
     return f"answers {' and '.join(changes)}" if changes else ""
+
+
+def _quarantine_changes(before: Head, after: Head, version: int) -> str:
+    """Says how much feedback counts no longer, or again; empty if none."""
+    more = after.quarantined_count - before.quarantined_count
+    if not more:
+        return ""
+    words, is_ = counted(abs(more), "feedback"), "is" if abs(more) == 1 else "are"
+    if more < 0:
+        return f"{words} that version {version} has learned {is_} out of quarantine"
+    return (
+        f"{words} that version {version} has not learned {is_} in quarantine: left out of "
+        "trainings until released, or until a version that has learned it is activated"
+    )
 
 
 for command in (
