@@ -58,7 +58,7 @@ class ErrorsAsLines(click.Group):
         except click.Abort as abort:  # that is what click makes of one where it asks a question
             if isinstance(abort.__context__, KeyboardInterrupt):
                 _say_interrupted(ctx, abort.__context__)
-            raise
+            raise Failure("the input ended before an answer: it was not done") from abort
 
 
 def _say_interrupted(ctx: click.Context, interrupt: KeyboardInterrupt) -> NoReturn:

@@ -21,7 +21,7 @@ from rich.progress import (
 )
 
 from trunkline.cli.tables import facts_lines, fits, has_styles, table_lines, terminal_width, wrapped
-from trunkline.errors import FailedPrecondition, TrunklineError, Unauthenticated
+from trunkline.errors import Cancelled, FailedPrecondition, TrunklineError, Unauthenticated
 from trunkline.labels import visible
 from trunkline.values.notices import Notice
 from trunkline.values.outcomes import RowFailure
@@ -187,7 +187,8 @@ def confirm(question: str, *, yes: bool) -> None:
         raise click.UsageError(f"{question} Without a terminal, give --yes.")
     width = terminal_width(sys.stderr)
     lines = wrapped(question, width and width - len(" [y/N]: y"))
-    click.confirm("\n".join(lines), abort=True, err=True)
+    if not click.confirm("\n".join(lines), err=True):
+        raise Failure("not confirmed: it was not done", Cancelled.code)
 
 
 class Failure(click.ClickException):

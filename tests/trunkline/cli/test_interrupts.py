@@ -185,3 +185,25 @@ main()
         process.send_signal(signal.SIGINT)
         _, errors = process.communicate(timeout=60)
     assert (process.returncode, errors) == (-signal.SIGINT, "")
+
+
+@pytest.mark.parametrize(
+    ("answer", "words"),
+    [
+        ("n\n", "not confirmed: it was not done"),
+        ("\n", "not confirmed: it was not done"),
+        ("\x04", "the input ended before an answer: it was not done"),
+        (CTRL_C, "interrupted"),
+    ],
+)
+def test_question_that_is_not_answered_with_yes_says_that_nothing_was_done(
+    run: Run, recorder: Recorder, server: Server, table: Path, answer: str, words: str
+) -> None:
+    run("train", "acme/mood", table)
+    with Terminal(server.address, "heads", "delete", "acme/mood") as terminal:
+        terminal.expect("[y/N]: ")
+        terminal.press(answer)
+        assert terminal.end()[0] != 0
+    assert words in terminal.shown
+    assert "Abort" not in terminal.shown
+    assert "tenants/acme/heads/mood" in recorder.heads
