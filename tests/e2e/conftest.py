@@ -6,6 +6,7 @@ import itertools
 import re
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -53,6 +54,13 @@ def start(tmp_path: Path, cache_dir: Path) -> Iterator[Start]:
     yield start
     for running in started:
         running.close()
+
+
+@pytest.fixture
+def short_dir() -> Iterator[Path]:
+    """A folder for data whose sockets' paths must be short; a test's own may lie deep."""
+    with tempfile.TemporaryDirectory(prefix="served-") as folder:
+        yield Path(folder)
 
 
 @pytest.fixture(scope="session")

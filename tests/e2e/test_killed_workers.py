@@ -24,9 +24,9 @@ KILLS = 6
 
 @pytest.mark.long
 def test_nothing_is_left_of_a_server_whose_supervisor_is_killed(
-    start: Start, tmp_path: Path
+    start: Start, short_dir: Path
 ) -> None:
-    command = serve_command(tmp_path / "d", "--workers", "2", "--backbone", TEXTS)
+    command = serve_command(short_dir / "d", "--workers", "2", "--backbone", TEXTS)
     running = start(command)
     family = psutil.Process(running.pid).children(recursive=True)
     running.kill()
@@ -39,8 +39,8 @@ def test_nothing_is_left_of_a_server_whose_supervisor_is_killed(
 
 @pytest.mark.long
 @pytest.mark.parametrize("name", ["worker-1", "extractor"])
-def test_process_that_hangs_is_replaced(name: str, start: Start, tmp_path: Path) -> None:
-    running = start(serve_command(tmp_path / "d", "--workers", "2", "--backbone", TEXTS))
+def test_process_that_hangs_is_replaced(name: str, start: Start, short_dir: Path) -> None:
+    running = start(serve_command(short_dir / "d", "--workers", "2", "--backbone", TEXTS))
     hung, began = processes_of(running)[name], len(said_by(running, name))
     hung.suspend()
     until_back(running, name, began, seconds=180)
@@ -52,9 +52,9 @@ def test_process_that_hangs_is_replaced(name: str, start: Start, tmp_path: Path)
 
 @pytest.mark.long
 def test_nothing_acknowledged_is_lost_while_processes_are_killed(
-    start: Start, tmp_path: Path
+    start: Start, short_dir: Path
 ) -> None:
-    data_dir = tmp_path / "d"
+    data_dir = short_dir / "d"
     running = start(serve_command(data_dir, "--workers", "2", "--backbone", TEXTS))
     with each_worker(running) as found:
         reply = found["worker-0"].call("ListBackbones", extraction_pb2.ListBackbonesRequest())
@@ -104,9 +104,9 @@ def _feedback_ids(way: Grpc, head: str) -> set[str]:
 
 @pytest.mark.long
 def test_training_goes_on_when_the_process_that_trains_was_killed(
-    start: Start, tmp_path: Path
+    start: Start, short_dir: Path
 ) -> None:
-    running = start(serve_command(tmp_path / "d", "--workers", "2", "--backbone", TEXTS))
+    running = start(serve_command(short_dir / "d", "--workers", "2", "--backbone", TEXTS))
     with each_worker(running) as found:
         way = found["worker-1"]
         reply = way.call("ListBackbones", extraction_pb2.ListBackbonesRequest())
