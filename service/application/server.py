@@ -200,6 +200,7 @@ class Application(ServedRequests):
                 self._extractor,
                 embeddings,
                 self._fit_for_calls,
+                self._tasks,
                 settings.input_limits,
                 settings.max_rows_per_request,
                 settings.max_label_bytes,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence, Set
@@ -14,8 +13,9 @@ from sqlalchemy import Connection
 import adapters
 from adapters.held_out_set import LabelledRows, disagreement
 from adapters.progress import Progress, ignore_progress
+from service.concurrency.time_limit import time_limit
 from service.embedding.view_embeddings import ViewEmbeddings, stored_views
-from service.errors import Aborted, PreconditionFailed
+from service.errors import PreconditionFailed
 from service.fitting.process import FitProcess
 from service.fitting.task import FitTask, FittedHead
 from service.store import Database, example_sets
@@ -123,15 +123,8 @@ class Trainer:
 
     async def _fit(self, material: Material, progress: Progress) -> NewVersion:
         started = time.perf_counter()
-        try:
-            async with asyncio.timeout(self._timeout_seconds):
-                fitted = await self._fit_process.fit(material.task, progress)
-        except TimeoutError as error:
-            raise Aborted(
-                f"training: took longer than {self._timeout_seconds} s",
-                field="fit_timeout_seconds",
-                limit=self._timeout_seconds,
-            ) from error
+        async with time_limit(self._timeout_seconds, "training", "fit_timeout_seconds"):
+            fitted = await self._fit_process.fit(material.task, progress)
         return new_version(
             fitted,
             material.members,
@@ -254,11 +247,12 @@ def new_version(
     report = _stored_report(fitted, list(members), held_out, seconds)
     report["description_count"] = description_count
     if description_count:
-        report["warnings"] = [*(report.get("warnings") or ()), _described(description_count)]
+        words = _words_on_descriptions(description_count)
+        report["warnings"] = [*(report.get("warnings") or ()), words]
     return NewVersion(fitted.labels, report, fitted.safetensors, members, tail)
 
 
-def _described(count: int) -> str:
+def _words_on_descriptions(count: int) -> str:
     classes, stand = ("1 class", "stands") if count == 1 else (f"{count} classes", "stand")
     return (
         f"{classes} {stand} on what {'it is' if count == 1 else 'they are'} said to mean, for want "

@@ -16,6 +16,7 @@ from models import Modality
 from service.advice.process import AdviceTask, compare_options
 from service.advice.request import MAX_NAMED_ERRORS, AdviceRequest, LabelledInput
 from service.advice.small_images import small_pixels
+from service.concurrency.time_limit import time_limit
 from service.config import ServerSettings
 from service.embedding.resolved import Resolved
 from service.embedding.resolver import EmbeddingResolver
@@ -208,18 +209,10 @@ class Advice:
             Aborted: it took too long.
         """
         seconds = self._settings.fit_timeout_seconds
-        async with self._lock:
-            try:
-                async with asyncio.timeout(seconds):
-                    return await compare_options(
-                        task, self._settings.fit_threads, self._settings.child_silence_seconds
-                    )
-            except TimeoutError as error:
-                raise Aborted(
-                    f"advice: took longer than {seconds} s",
-                    field="fit_timeout_seconds",
-                    limit=seconds,
-                ) from error
+        async with self._lock, time_limit(seconds, "advice", "fit_timeout_seconds"):
+            return await compare_options(
+                task, self._settings.fit_threads, self._settings.child_silence_seconds
+            )
 
 
 async def _flowing(

@@ -16,7 +16,7 @@ from service.embedding.resolver import EmbeddingResolver
 from service.errors import InvalidRequest, PermissionDenied
 from service.extraction import BackboneInfo, Extractor
 from service.replies.messages import message_of
-from service.replies.rows import row_error
+from service.replies.rows import note_longest, row_error
 from service.requests.call import Call
 from service.requests.fields import check_rows
 from service.requests.inputs import RawInput, read_inputs
@@ -109,13 +109,10 @@ def fill_embeddings(
 ) -> None:
     """Puts embeddings, errors and the longest times into a response."""
     matrix = np.zeros((len(outcomes), dim), dtype=np.float32)
-    timing = response.timing
     for row, outcome in enumerate(outcomes):
         if isinstance(outcome, Resolved):
             matrix[row] = outcome.vector
-            timing.decode_seconds = max(timing.decode_seconds, outcome.decode_seconds)
-            timing.queue_seconds = max(timing.queue_seconds, outcome.queue_seconds)
-            timing.backbone_seconds = max(timing.backbone_seconds, outcome.backbone_seconds)
+            note_longest(response.timing, [outcome])
             if outcome.truncated:
                 response.truncated.append(row)
         else:

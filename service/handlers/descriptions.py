@@ -16,7 +16,7 @@ from service.embedding.resolved import Resolved, new_example
 from service.embedding.resolver import EmbeddingResolver
 from service.errors import InvalidRequest, PreconditionFailed, problem_of
 from service.extraction import Extractor
-from service.fitting.trainer import check_trainable
+from service.fitting.trainer import MIN_CLASSES, check_trainable
 from service.handlers.heads import describe
 from service.handlers.labels import changeable
 from service.replies.heads import texts_of, training_message
@@ -56,19 +56,19 @@ class Descriptions:
         Raises:
             InvalidRequest: a label or a text is none, or two labels mean the same.
             PreconditionFailed: the head takes no texts, is being trained, or is left with too few
-                classes to train on.
+                classes to train on; or a text is an example of another label.
         """
         name = HeadName.parse(request.head)
         texts = self._read(request.descriptions)
         head = await self._database.read(stored_heads.get_head, name.tenant, name.head)
         examples = await self._embedded(head, texts, call)
-        running = await self._tasks.run(self._store(name, head, list(examples.values())))
+        training = await self._tasks.run(self._store(name, head, list(examples.values())))
         message = await self._database.read(describe, name)
         stored = await self._database.read(description_inputs, head.uid)
         message.label_descriptions.update(texts_of(stored))
         return heads_pb2.DescribeLabelsResponse(
             head=message,
-            training=running,
+            training=training,
             truncated=[label for label, example in examples.items() if example.truncated],
         )
 
@@ -141,7 +141,7 @@ class Descriptions:
             )
             spec = stored_heads.require_head(connection, head.uid).spec
             counts = example_sets.label_counts(connection, head.uid)
-            if not new and len(counts) < 2:
+            if not new and len(counts) < MIN_CLASSES:
                 return None, None
             check_trainable(counts, adapters.HeadSpec.from_json(spec), self._settings.max_classes)
             return None, stored_jobs.start_job(connection, head.uid, spec, activate=None)

@@ -30,7 +30,7 @@ from service.errors import InvalidRequest, PreconditionFailed, is_hidden
 from service.extraction import BackboneInfo, Extractor
 from service.live import LiveCopies
 from service.metrics import Metrics
-from service.replies.rows import row_error
+from service.replies.rows import note_longest, row_error
 from service.requests.call import Call
 from service.requests.fields import check_rows
 from service.requests.inputs import RawInput, read_inputs
@@ -286,10 +286,7 @@ class Prediction:
             succeeded += 1
             if any(view.truncated for view in outcome):
                 response.truncated.append(row)
-            for view in outcome:
-                timing.decode_seconds = max(timing.decode_seconds, view.decode_seconds)
-                timing.queue_seconds = max(timing.queue_seconds, view.queue_seconds)
-                timing.backbone_seconds = max(timing.backbone_seconds, view.backbone_seconds)
+            note_longest(timing, outcome)
         timing.head_seconds = head_seconds
         timing.total_seconds = total_seconds
         if succeeded:

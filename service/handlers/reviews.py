@@ -44,6 +44,9 @@ MAX_NAMED = 1000
 MAX_LEASED = 100
 """Reviews that one reviewer is given at once."""
 
+MAX_WITH_NEIGHBOURS = 100
+"""Reviews in a page with neighbours, which are up to 20 for each: more would not fit a message."""
+
 MAX_JUDGEMENTS = 100
 
 _REVIEWER = re.compile("[A-Za-z0-9_.-]{0,31}")
@@ -141,7 +144,11 @@ class Reviews:
         if count and digests:
             fingerprint = head.active_fingerprint
             vectors = await self._database.read(
-                find_embeddings, head.tenant, fingerprint, list(dict.fromkeys(digests))
+                find_embeddings,
+                head.tenant,
+                fingerprint,
+                list(dict.fromkeys(digests)),
+                leave_out_damaged=True,  # it would keep people from all others
             )
             space = Space(head.tenant, head.uid, fingerprint)
             nearest = await self._reasons.of(space, list(vectors.values()), count)
@@ -280,7 +287,7 @@ def _size(request: reviews_pb2.ListReviewsRequest) -> int:
         raise InvalidRequest.at(
             "reviewer", "must match {limit}, is {value!r}", _REVIEWER.pattern, request.reviewer
         )
-    return size
+    return min(size, MAX_WITH_NEIGHBOURS) if request.neighbours else size
 
 
 def _order(number: reviews_pb2.ReviewOrder.ValueType) -> bool:

@@ -7,6 +7,7 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, func, or_, select
 
+from service.errors import PreconditionFailed
 from service.store import schema
 from service.store.example_rules import DESCRIPTION
 from service.store.examples import NewExample, delete_example, find_examples, store_examples
@@ -46,9 +47,12 @@ def replace_descriptions(
     max_examples: int,
     fingerprint: str,
 ) -> None:
-    """Puts descriptions in the place of all that the head has; an input that is an example stays.
+    """Puts descriptions in the place of all that the head has.
+
+    One whose text is an example of its label already is none: the example counts for more.
 
     Raises:
+        PreconditionFailed: a text is an example of another label, or of none.
         NotFound, Aborted, LimitExceeded: as `store_examples`.
     """
     texts = {(example.digest, example.label) for example in new}
@@ -57,15 +61,28 @@ def replace_descriptions(
         if (digest, label) not in texts:
             delete_example(connection, uid, digest)
     there = find_examples(connection, uid, [example.digest for example in new])
+    for example in new:
+        if example.digest in there and there[example.digest].label != example.label:
+            raise PreconditionFailed(
+                f"descriptions: the text of {example.label!r} is a stored example already, with "
+                f"{_shown(there[example.digest].label)}",
+                field="descriptions",
+                limit="a text that is no example of another label",
+                value=example.label,
+            )
     added = [example for example in new if example.digest not in there]
     if added:
         store_examples(connection, uid, added, max_examples=max_examples, fingerprint=fingerprint)
 
 
-def keep_one_description(connection: Connection, uid: str, label: str) -> None:
-    """Deletes all descriptions of a label but the oldest."""
+def _shown(label: str | None) -> str:
+    return "no label" if label is None else f"the label {label!r}"
+
+
+def delete_descriptions(connection: Connection, uid: str, label: str, *, kept: int = 0) -> None:
+    """Deletes the descriptions of a label, but for so many of the oldest."""
     of_label = [digest for digest, of in stored_descriptions(connection, uid) if of == label]
-    for digest in of_label[1:]:
+    for digest in of_label[kept:]:
         delete_example(connection, uid, digest)
 
 

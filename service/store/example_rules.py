@@ -114,8 +114,10 @@ def decide(
     for i, row in enumerate(rows):
         before, first = states.get(row.digest), stored.get(row.digest)
         final = last.get(row.digest) == i
-        described = first is not None and first.source == DESCRIPTION
-        new = overwrite or first is None or described or row.label != first.own_label
+        if overwrite or first is None or first.source == DESCRIPTION:
+            new = True
+        else:
+            new = row.label != first.own_label
         if first is not None and final and not new:
             after = _with_label(row, before, first.label, first.own_label, first.source)
         else:

@@ -106,7 +106,8 @@ def held_out_set(connection: Connection, uid: str, fingerprint: str | None = Non
     Args:
         fingerprint: of what made their embeddings; None for the head's backbone.
     """
-    return _labelled(connection, uid, schema.examples.c.held_out.is_(True), fingerprint)
+    tests = and_(schema.examples.c.held_out.is_(True), schema.examples.c.source != DESCRIPTION)
+    return _labelled(connection, uid, tests, fingerprint)
 
 
 def unlabelled_set(
@@ -181,7 +182,7 @@ def _groups(rows: Sequence[Row[Any]]) -> list[str | None]:
     described = {row.label for row in rows if row.source == DESCRIPTION}
     others = {row.label: row for row in rows if row.source != DESCRIPTION}
     shared = {
-        label: others[label].group or f"description of {label}"
+        label: others[label].group or f"\0{label}"  # a name that nobody can give
         for label in described & others.keys()
     }
     return [shared.get(row.label, row.group) for row in rows]

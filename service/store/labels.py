@@ -12,7 +12,7 @@ from sqlalchemy import Connection, case, func, select, update
 from service.store import schema
 from service.store.captures import change_captured_labels
 from service.store.changes import changed_in
-from service.store.descriptions import keep_one_description
+from service.store.descriptions import delete_descriptions
 from service.store.example_rules import DESCRIPTION
 from service.store.examples import delete_example
 from service.store.head_records import HeadRecord
@@ -94,7 +94,7 @@ def change_labels(
         .where(schema.feedback.c.head_uid == head.uid, schema.feedback.c.label.in_(labels))
         .values(label=into)
     )
-    keep_one_description(connection, head.uid, into)
+    delete_descriptions(connection, head.uid, into, kept=1)
     change_captured_labels(connection, head.uid, labels, into)
     weights = head.spec.get("class_weights", {})
     named = [weights[label] for label in (into, *labels) if label in weights]
@@ -108,12 +108,13 @@ def take_label_away(
 ) -> LabelChanges:
     """Takes a label from examples, feedback and the weights of classes.
 
-    Feedback that says so is superseded.
+    Feedback that says so is superseded, and what the label is said to mean is deleted.
 
     Args:
         delete_examples: whether its examples are deleted; else they stay without a label.
     """
     table, feedback = schema.examples, schema.feedback
+    delete_descriptions(connection, head.uid, label)  # without its label it says nothing
     of_label = (table.c.head_uid == head.uid, table.c.label == label)
     digests = connection.scalars(select(table.c.digest).where(*of_label)).all()
     if delete_examples:

@@ -167,7 +167,7 @@ def _prediction_rows(group: prediction_pb2.HeadPredictions) -> Iterator[Json]:
         if group.neighbours:
             written["neighbours"] = _to_dict(group.neighbours[i])["neighbours"]
         if group.decisions:
-            written["decision"] = _DECISIONS[group.decisions[i]]
+            written["decision"] = DECISIONS[group.decisions[i]]
         if group.abstains and group.novel[i]:
             yield written | {"abstained": True}
             continue
@@ -176,7 +176,7 @@ def _prediction_rows(group: prediction_pb2.HeadPredictions) -> Iterator[Json]:
         yield written | {"scores": dict(zip(labels, probabilities, strict=True))}
 
 
-_DECISIONS = {
+DECISIONS = {
     prediction_pb2.DECISION_ACCEPT: "accept",
     prediction_pb2.DECISION_REVIEW: "review",
 }

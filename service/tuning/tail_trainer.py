@@ -19,6 +19,7 @@ from adapters.progress import Progress, within
 from adapters.spec import ViewSet
 from models import Modality
 from models.tails import tail_fingerprint
+from service.concurrency.time_limit import time_limit
 from service.config import ServerSettings
 from service.embedding.backfill import EmbeddingBackfill
 from service.embedding.head_backbones import head_backbone
@@ -105,15 +106,8 @@ class TailTrainer:
         """
         started = time.perf_counter()
         backbone = head_backbone(self._extractor, head)
-        try:
-            async with asyncio.timeout(self._timeout_seconds):
-                task, result = await self._tune(head, backbone, spec, job, progress)
-        except TimeoutError as error:
-            raise Aborted(
-                f"training: took longer than {self._timeout_seconds} s",
-                field="tune_timeout_seconds",
-                limit=self._timeout_seconds,
-            ) from error
+        async with time_limit(self._timeout_seconds, "training", "tune_timeout_seconds"):
+            task, result = await self._tune(head, backbone, spec, job, progress)
         progress(1.0, "storing the version")
         return await self._version(head, backbone, task, result, started)
 

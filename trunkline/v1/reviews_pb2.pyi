@@ -305,7 +305,9 @@ class ListReviewsRequest(_message.Message):
     reviewer: _builtins.str
     """Who asks, beside the key: tells those apart who share one. At most 31 characters of "A-Za-z0-9_.-"."""
     neighbours: _builtins.int
-    """Also return so many of the labelled examples that are nearest to each input, at most 20."""
+    """Also return so many of the labelled examples that are nearest to each input, at most 20. A page has 100 reviews
+    at most then.
+    """
     with_inputs: _builtins.bool
     """Sends inputs along, from the first one on, until a message is full (`max_message_bytes`)."""
     @_builtins.property

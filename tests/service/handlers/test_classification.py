@@ -153,6 +153,23 @@ async def _until_fitted(server: InProcessServer) -> prediction_pb2.ClassifyRespo
     return await classify(server, ["red wine"])
 
 
+async def test_who_leaves_amid_a_fit_does_not_end_the_process_for_others(
+    server: InProcessServer,
+) -> None:
+    await classify(server, ["red wine"])
+    (process,) = children_running("service.fitting.worker")
+    process.suspend()
+    leaving = asyncio.create_task(classify(server, ["red wine"]))
+    staying = asyncio.create_task(classify(server, ["red wine"]))
+    for _ in range(1000):  # all is in memory, so the first is amid its fit by then
+        await asyncio.sleep(0)
+    leaving.cancel()
+    await asyncio.wait([leaving])
+    process.resume()
+    assert answers(await staying) == {0: "red"}
+    assert children_running("service.fitting.worker") == [process]
+
+
 async def test_many_at_once_are_each_answered_by_their_own_examples(
     server: InProcessServer,
 ) -> None:

@@ -9,7 +9,7 @@ import pytest
 from service.errors import InvalidRequest, NotFound, PreconditionFailed
 from tests.service.server import HEAD, InProcessServer, best, import_request, texts
 from trunkline.digest import text_digest
-from trunkline.v1 import heads_pb2
+from trunkline.v1 import common_pb2, heads_pb2
 
 MEANINGS = {"red": "rubies, roses", "blue": "bluebells"}
 SUCCEEDED = heads_pb2.TRAINING_STATE_SUCCEEDED
@@ -198,15 +198,70 @@ async def test_family_that_needs_more_examples_is_refused_at_once(server: InProc
         await describe(server, **MEANINGS)
 
 
-async def test_imported_version_is_not_replaced_in_silence(server: InProcessServer) -> None:
+async def test_version_with_an_estimate_stays_until_descriptions_lead_to_another(
+    server: InProcessServer,
+) -> None:
     await server.create()
-    await server.ask("ImportHead", import_request(activate=True))
-    before = (await server.head()).active_version
+    await server.add({"red one": "red", "red two": "red", "blue one": "blue", "blue two": "blue"})
+    await server.train()
+    await server.delete(text_digest("red one"), text_digest("blue one"))
     await describe(server, **MEANINGS)
     training = await server.train()
-    assert training.state == SUCCEEDED
-    assert (await server.head()).active_version in (before, training.version)
-    assert bool(training.inactive_reason) == (not training.activated)
+    assert (training.version, training.activated) == (2, False)
+    assert "estimate" in training.inactive_reason
+    assert (await server.head()).active_version == 1
+
+
+async def test_imported_version_has_no_estimate_and_makes_room(server: InProcessServer) -> None:
+    await server.create()
+    await server.ask("ImportHead", import_request(activate=True))
+    await describe(server, **MEANINGS)
+    training = await server.train()
+    assert (training.state, training.activated) == (SUCCEEDED, True)
+    assert set((await server.head()).labels) == {"red", "blue"}
+
+
+async def test_estimate_of_a_live_copy_that_takes_over_counts_no_description(
+    server: InProcessServer,
+) -> None:
+    await described(server)
+    said = {f"{label} {number}": label for label in ("red", "blue") for number in "1234"}
+    await server.feedback(said)
+    promoted = await server.ask("PromoteLiveCopy", heads_pb2.PromoteLiveCopyRequest(head=HEAD))
+    assert promoted.version.description_count == 2
+    assert promoted.version.estimate.examples == len(said)
+
+
+async def test_description_that_an_upload_holds_out_is_no_test(server: InProcessServer) -> None:
+    await described(server)
+    await server.add({"red one": "red", "red two": "red", "blue one": "blue", "blue two": "blue"})
+    held_out = common_pb2.Input(text=MEANINGS["red"])
+    await server.add_rows(heads_pb2.NewExample(input=held_out, held_out=True))
+    await server.train()
+    assert not (await server.report()).HasField("test")
+
+
+@pytest.mark.parametrize("label", ["blue", None])
+async def test_text_of_another_class_describes_nothing(
+    server: InProcessServer, label: str | None
+) -> None:
+    await described(server)
+    await server.add({"roses": label})
+    with pytest.raises(PreconditionFailed, match="the text of 'red' is a stored example already"):
+        await describe(server, red="roses", blue="bluebells")
+    assert dict((await server.head()).label_descriptions) == MEANINGS
+
+
+async def test_description_of_a_class_that_is_deleted_is_no_example_to_be_labelled(
+    server: InProcessServer,
+) -> None:
+    await described(server)
+    await describe(server, **MEANINGS, green="grass")
+    await server.train()
+    gone = heads_pb2.DeleteLabelRequest(head=HEAD, label="green", examples=KEEP)
+    await server.ask("DeleteLabel", gone)
+    listed = await server.ask("ListExamples", heads_pb2.ListExamplesRequest(head=HEAD))
+    assert sorted(example.label for example in listed.examples) == ["blue", "red"]
 
 
 async def test_unknown_head_is_not_found(server: InProcessServer) -> None:

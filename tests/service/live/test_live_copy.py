@@ -141,3 +141,13 @@ def test_copy_that_follows_what_another_has_scored_becomes_the_same() -> None:
     np.testing.assert_array_equal(second.head.weight, first.head.weight)
     more = taught(9)[6:]
     assert second.learn(more).scores == first.learn(more).scores
+
+
+def test_descriptions_vouch_for_nothing_where_a_copy_is_compared() -> None:
+    copy = copy_of_a_head()
+    described = [replace(member, anchor=False, described=True) for member in MEMBERS[::2]]
+    others = [replace(member, anchor=False) for member in MEMBERS[1::2]]
+    assert copy.compare([*described, *others], []).examples == len(others)
+    assert (
+        copy.compare([replace(m, anchor=False, described=True) for m in MEMBERS], []).examples == 0
+    )

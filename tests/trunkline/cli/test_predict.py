@@ -59,7 +59,7 @@ def test_csv_has_a_header_and_a_record_for_each_row(
     assert list(first) == [
         *("name", "label", "probability", "head", "version", "live"),
         *("label_2", "probability_2", "label_3", "probability_3"),
-        *("set", "novelty", "novel", "decision", "truncated", "digest", "error"),
+        *("set", "novelty", "novel", "decision", "described", "truncated", "digest", "error"),
     ]
     assert first["name"] == 'bad, "very"\nbad'
     assert (first["label"], first["probability"], first["version"]) == ("no", "0.75", "1")

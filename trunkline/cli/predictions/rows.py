@@ -58,7 +58,7 @@ def _columns(top: int) -> list[str]:
     return [
         *("name", "label", "probability", "head", "version", "live"),
         *more,
-        *("set", "novelty", "novel", "decision", "truncated", "digest", "error"),
+        *("set", "novelty", "novel", "decision", "described", "truncated", "digest", "error"),
     ]
 
 
@@ -88,6 +88,7 @@ def _csv_row(head: str, top: int, item: FileInput, outcome: Outcome) -> str:
         outcome.novelty,
         _truth(outcome.novel) if looked else None,
         outcome.decision,
+        _truth(outcome.described),
         _truth(outcome.truncated),
         outcome.digest,
         None,

@@ -74,8 +74,15 @@ def object_in(data: Json, name: str) -> Json:
 
 
 def own_part(annotation: Json) -> str:
-    """Returns what ids of all feedback of an annotation begin with, before a hyphen."""
-    return _NO_ID.sub("-", f"label-studio-{annotation.get('id')}")
+    """Returns what ids of all feedback of an annotation begin with, before a hyphen.
+
+    Raises:
+        InvalidRequest: it has no number.
+    """
+    number = annotation.get("id")
+    if type(number) is not int or not 0 <= number < 2**63:
+        raise InvalidRequest.at("annotation.id", "must be {limit}", "a whole number")
+    return f"label-studio-{number}"
 
 
 def feedback_id(annotation: Json) -> str:

@@ -33,13 +33,15 @@ from service.transport.protocols.label_studio.events import (
     said_of,
 )
 from service.transport.protocols.label_studio.labelling import Labelling
-from service.transport.protocols.label_studio.pictures import Pictures
+from service.transport.protocols.label_studio.pictures import AT_ONCE, Pictures
+from trunkline.resources import HeadName
+from trunkline.rows.chunking import MAX_MESSAGE_ROWS, split
 from trunkline.v1 import common_pb2, heads_pb2, prediction_pb2
 
 Json = dict[str, Any]
 
-MAX_TASKS_ERROR = 20
-"""Tasks of a request that the log says something of."""
+PARTS_AT_ONCE = 4
+"""Parts of requests, of `AT_ONCE` tasks each, whose pictures are in memory at the same time."""
 
 log = get_logger(__name__)
 
@@ -62,6 +64,7 @@ class LabelStudio:
     def __init__(self, backend: Backend, pictures: Pictures) -> None:
         self._backend = backend
         self._pictures = pictures
+        self._parts = asyncio.Semaphore(PARTS_AT_ONCE)
 
     def routes(self) -> list[Route]:
         """Returns the routes."""
@@ -79,7 +82,7 @@ class LabelStudio:
     async def _health(self, request: Request) -> Response:
         async def work(call: Call) -> Response:
             head = await self._head(request, call)
-            return JSONResponse({"status": "UP", "model_class": _short(head.name)})
+            return JSONResponse({"status": "UP", "model_class": HeadName.parse(head.name).short})
 
         return await respond(self._backend, "GetHead", work, request, _name(request))
 
@@ -99,11 +102,17 @@ class LabelStudio:
             given = data.get("tasks")
             if not isinstance(given, list):
                 raise InvalidRequest.at("tasks", "must be {limit}", "an array")
+            results: list[Json] = []
             async with self._pictures.client() as client:
-                tasks = await asyncio.gather(
-                    *(self._read(task, labelling, client) for task in given)
-                )
-            return JSONResponse({"results": await self._results(tasks, labelling, request, call)})
+                # In parts: what is fetched counts as received nowhere, so little may be held.
+                most = AT_ONCE if labelling.kind == "image" else MAX_MESSAGE_ROWS
+                for part in split(given, max_rows=most):
+                    async with self._parts:
+                        tasks = await asyncio.gather(
+                            *(self._read(task, labelling, client) for task in part)
+                        )
+                        results += await self._results(tasks, labelling, request, call)
+            return JSONResponse({"results": results})
 
         return await respond(self._backend, "Predict", work, request, _name(request))
 
@@ -127,14 +136,15 @@ class LabelStudio:
                 results[rows[row]] = _result(
                     labelling, label, score, _version(message.head, version)
                 )
-        for row, why in list(failed.items())[:MAX_TASKS_ERROR]:
+        if failed:
+            row = min(failed)
             log.warning(
-                "Label Studio's task is not answered",
+                "Label Studio's tasks are not answered",
                 request_id=call.request_id,
                 head=_name(request),
-                task=str(tasks[row].id)[:100],
-                reason=problem_of(why).message,
                 failed=len(failed),
+                task=str(tasks[row].id)[:100],
+                reason=problem_of(failed[row]).message,
             )
         return results
 
@@ -148,7 +158,7 @@ class LabelStudio:
         rpc = {TRAINING: "TrainHead", TAKEN_BACK: "DeleteExamples"}.get(action, "SendFeedback")
 
         async def work(call: Call) -> Response:
-            data = read_object(body, self._backend.max_parts)
+            data = await self._body(request, call)
             if action == TRAINING:
                 message = heads_pb2.TrainHeadRequest(head=_name(request))
                 await ask(self._backend, rpc, message, request, call)
@@ -168,13 +178,11 @@ class LabelStudio:
         feedback = []
         async with self._pictures.client() as client:
             for annotation, given in said_of(data):
-                label = labelling.chosen(annotation)
-                task = await self._read(given, labelling, client)
-                if task.error is not None:
-                    raise task.error
-                if label:
+                if label := labelling.chosen(annotation):
                     one = prediction_pb2.Feedback(
-                        id=feedback_id(annotation), input=task.input, label=label
+                        id=feedback_id(annotation),
+                        input=await self._input(given, labelling, client),
+                        label=label,
                     )
                     feedback.append(one)
         if not feedback:
@@ -242,12 +250,8 @@ def _name(request: Request) -> str:
     return label_studio_head(request.scope["path"])
 
 
-def _short(name: str) -> str:
-    return name.removeprefix("tenants/").replace("/heads/", "/")
-
-
 def _version(head: str, version: int) -> str:
-    return f"{_short(head)}/{version}"
+    return f"{HeadName.parse(head).short}/{version}"
 
 
 def _answers(reply: prediction_pb2.PredictResponse) -> list[tuple[int, str, float, int]]:

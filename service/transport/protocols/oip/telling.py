@@ -12,6 +12,7 @@ from service.errors import InvalidRequest
 from service.requests.tensors import from_tensor
 from service.transport.protocols.oip.asking import Wanted
 from service.transport.protocols.oip.tensors import BYTES, Output
+from service.transport.rest_bodies import DECISIONS
 from trunkline.v1 import common_pb2, extraction_pb2, prediction_pb2
 
 RANKED = "probabilities"
@@ -56,17 +57,11 @@ def predicted(
     if group.decisions:
         decisions = [b""] * count
         for row, decision in zip(group.rows, group.decisions, strict=True):
-            decisions[row] = _DECISIONS[decision]
+            decisions[row] = DECISIONS[decision].encode()
         outputs.append(Output("decision", BYTES, (count,), decisions))
     if group.described:
         outputs.append(Output("described", "BOOL", (count,), np.ones(count, np.bool_)))
     return _chosen(outputs, wanted, labels, [bool(label) for label in best])
-
-
-_DECISIONS = {
-    prediction_pb2.DECISION_ACCEPT: b"accept",
-    prediction_pb2.DECISION_REVIEW: b"review",
-}
 
 
 def embedded(

@@ -14,7 +14,7 @@ import pytest
 
 from service.transport.protocols.label_studio import pictures
 from service.transport.protocols.label_studio.pictures import Pictures
-from tests.service.transport.protocols.served import NONE, asked
+from tests.service.transport.protocols.served import NONE, asked, predict
 from trunkline.v1 import heads_pb2, prediction_pb2
 
 HEAD = "/label-studio/acme/textile"
@@ -162,6 +162,23 @@ async def test_pictures_are_fetched_from_label_studio_with_its_token() -> None:
     ]
 
 
+async def test_many_pictures_are_fetched_a_few_at_a_time_and_answered_in_order() -> None:
+    with label_studio() as (given, seen):
+        addresses = ["/photo.jpg" if number % 3 else "elsewhere" for number in range(30)]
+        held: list[int] = []
+
+        async def counted(request: Any, call: Any) -> Any:
+            held.append(len(request.inputs))
+            return await predict(request, call)
+
+        body = {"tasks": tasks(*addresses, field="photo"), "label_config": PHOTOS}
+        answer = await post(f"{IMAGES}/predict", body, given, Predict=counted)
+    found = [bool(one["result"]) for one in answer.json()["results"]]
+    assert found == [number % 3 > 0 for number in range(30)]
+    assert len(seen) == 20
+    assert max(held) <= pictures.AT_ONCE
+
+
 async def test_nothing_is_fetched_from_anywhere_else() -> None:
     with label_studio() as (given, seen), label_studio() as (other, asked_of_other):
         port = given.origin.rpartition(":")[2]
@@ -214,6 +231,8 @@ async def test_label_studio_that_hangs_or_is_away_costs_its_pictures_alone(
 
 
 # --- events
+
+SAID_BAD = [{"from_name": "mood", "value": {"choices": ["bad"]}}]
 
 
 class Told:
@@ -353,6 +372,8 @@ async def test_other_events_are_answered_and_change_nothing() -> None:
         ({"project": {"label_config": "no"}}, "label_config"),
         ({"annotation": None}, "annotation"),
         ({"annotation": {"id": 5, "result": {}}}, "annotation.result"),
+        ({"annotation": {"id": "5-1", "result": SAID_BAD}}, "annotation.id"),
+        ({"annotation": {"result": SAID_BAD}}, "annotation.id"),
         ({"task": {"data": {}}}, "task.data"),
     ],
 )
