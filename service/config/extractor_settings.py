@@ -10,7 +10,7 @@ from pydantic_settings import NoDecode
 
 from models import BackboneError, InputLimits, check_backbones
 from service.addresses import is_loopback, is_origin
-from service.config.sources import MIB, Settings, default_cache_dir
+from service.config.sources import MIB, Settings, default_cache_dir, read_secret
 from service.tls import TlsFiles, read
 from trunkline.connection.addresses import socket_path_fault
 
@@ -254,18 +254,7 @@ class ExtractorSettings(Settings):
         Raises:
             ValueError: the file cannot be read, or its text is no key.
         """
-        if self.extractor_key_file is None:
-            return ""
-        try:
-            key = self.extractor_key_file.read_text(encoding="ascii").strip()
-        except (OSError, UnicodeDecodeError) as error:
-            raise ValueError(f"extractor_key_file: cannot be read: {error}") from error
-        if len(key) < MIN_SHARED_KEY or not key.isprintable() or " " in key:
-            raise ValueError(
-                f"extractor_key_file: must hold at least {MIN_SHARED_KEY} printable characters "
-                f"without a space, holds {len(key)} characters"
-            )
-        return key
+        return read_secret(self.extractor_key_file, "extractor_key_file", MIN_SHARED_KEY)
 
     @property
     def open_wires(self) -> list[str]:

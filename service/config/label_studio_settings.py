@@ -8,7 +8,7 @@ from typing import Self
 from pydantic import model_validator
 
 from service.addresses import is_origin
-from service.config.sources import Settings
+from service.config.sources import Settings, read_secret
 
 
 class LabelStudioSettings(Settings):
@@ -33,18 +33,7 @@ class LabelStudioSettings(Settings):
         Raises:
             ValueError: the file cannot be read, or its text is no token.
         """
-        if self.label_studio_token_file is None:
-            return ""
-        try:
-            token = self.label_studio_token_file.read_text(encoding="ascii").strip()
-        except (OSError, UnicodeDecodeError) as error:
-            raise ValueError(f"label_studio_token_file: cannot be read: {error}") from error
-        if not token or not token.isprintable() or " " in token:
-            raise ValueError(
-                "label_studio_token_file: must hold printable characters without a space, holds "
-                f"{len(token)} characters"
-            )
-        return token
+        return read_secret(self.label_studio_token_file, "label_studio_token_file")
 
     @model_validator(mode="after")
     def _check_label_studio(self) -> Self:

@@ -101,6 +101,30 @@ def describe_validation(
     return "; ".join(parts)
 
 
+def read_secret(path: Path | None, setting: str, fewest: int = 1) -> str:
+    """Reads a key or token from a file; "" without one.
+
+    Args:
+        setting: that names the file.
+        fewest: characters that it has at least.
+
+    Raises:
+        ValueError: the file cannot be read, or its text is none.
+    """
+    if path is None:
+        return ""
+    try:
+        text = path.read_text(encoding="ascii").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ValueError(f"{setting}: cannot be read: {error}") from error
+    if len(text) < fewest or not text.isprintable() or " " in text:
+        raise ValueError(
+            f"{setting}: must hold at least {fewest} printable characters without a space, holds "
+            f"{len(text)} characters"
+        )
+    return text
+
+
 def default_cache_dir() -> Path:
     """Returns ``$XDG_CACHE_HOME/trunkline`` or ``~/.cache/trunkline``."""
     base = os.environ.get("XDG_CACHE_HOME")

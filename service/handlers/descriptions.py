@@ -18,7 +18,6 @@ from service.errors import InvalidRequest, PreconditionFailed, problem_of
 from service.extraction import Extractor
 from service.fitting.trainer import MIN_CLASSES, check_trainable
 from service.handlers.heads import describe
-from service.handlers.labels import changeable
 from service.replies.heads import texts_of, training_message
 from service.requests.call import Call
 from service.requests.fields import check_label, normalised_labels
@@ -26,6 +25,7 @@ from service.requests.inputs import RawInput, read_inputs
 from service.store import Database, example_sets
 from service.store import heads as stored_heads
 from service.store import jobs as stored_jobs
+from service.store import labels as stored_labels
 from service.store.descriptions import description_inputs, replace_descriptions
 from service.store.examples import NewExample
 from service.store.head_records import HeadRecord
@@ -131,7 +131,7 @@ class Descriptions:
         self, name: HeadName, head: HeadRecord, new: list[NewExample]
     ) -> heads_pb2.Training | None:
         def write(connection: Connection) -> tuple[None, JobRecord | None]:
-            changeable(connection, name, [])
+            stored_labels.changeable(connection, name, [])
             replace_descriptions(
                 connection,
                 head.uid,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from sqlalchemy import Connection
@@ -11,7 +11,7 @@ from sqlalchemy import Connection
 import adapters
 from service.concurrency.tasks import UninterruptedTasks
 from service.config import ServerSettings
-from service.errors import Aborted, AlreadyExists, InvalidRequest, NotFound, PreconditionFailed
+from service.errors import Aborted, AlreadyExists, InvalidRequest, PreconditionFailed
 from service.fitting.trainer import check_trainable
 from service.handlers.heads import describe
 from service.replies.heads import training_message, version_message
@@ -28,7 +28,6 @@ from service.store.labels import LabelChanges, LabelCount
 from service.store.version_bounds import remove_oldest
 from service.training.jobs import TrainingJobs
 from service.tuning.activation_files import ActivationFiles
-from trunkline.datasets.labels import nearest_label
 from trunkline.labels import normalised
 from trunkline.resources import HeadName
 from trunkline.v1 import heads_pb2
@@ -184,16 +183,10 @@ def _with_names(safetensors: bytes, names: Mapping[str, str]) -> bytes:
 
 def _list(connection: Connection, name: HeadName) -> tuple[dict[str, LabelCount], set[str]]:
     head = stored_heads.get_head(connection, name.tenant, name.head)
-    active = _active_labels(connection, head)
+    active = stored_labels.active_labels(connection, head)
     counts = stored_labels.count_labels(connection, head.uid)
     known = sorted({*counts, *active})
     return {label: counts.get(label, LabelCount()) for label in known}, active
-
-
-def _active_labels(connection: Connection, head: HeadRecord) -> set[str]:
-    if not head.active_version:
-        return set()
-    return set(stored_versions.get_version(connection, head.uid, head.active_version).labels)
 
 
 def _rename(
@@ -215,7 +208,7 @@ def _rename(
         )
     changes = stored_labels.change_labels(connection, head, [old], new)
     made, removed = 0, tuple[int, ...]()
-    if old in _active_labels(connection, head):
+    if old in stored_labels.active_labels(connection, head):
         made = stored_labels.rename_version(connection, head, {old: new}, weights)
         removed = remove_oldest(connection, head.uid, made, max_versions)
     return stored_heads.require_head(connection, head.uid), changes, made, removed
@@ -226,9 +219,9 @@ def _renamable(connection: Connection, name: HeadName, old: str, new: str) -> He
 
     Raises:
         AlreadyExists: it has the new one.
-        NotFound, PreconditionFailed: as `changeable`.
+        NotFound, PreconditionFailed: as `stored_labels.changeable`.
     """
-    head, known = changeable(connection, name, [old])
+    head, known = stored_labels.changeable(connection, name, [old])
     if new in known:
         raise AlreadyExists(
             f"new_label: {name} has a label {new!r} already; merge the two, if they are one",
@@ -242,7 +235,7 @@ def _change(
     connection: Connection, name: HeadName, labels: Sequence[str], change: Change, max_classes: int
 ) -> tuple[LabelChanges, JobRecord | None]:
     """Changes labels and queues the training of what that leaves, if the head has a version."""
-    head, _ = changeable(connection, name, labels)
+    head, _ = stored_labels.changeable(connection, name, labels)
     changes = change(connection, head)
     if not head.active_version:
         return changes, None
@@ -258,33 +251,3 @@ def _change(
     spec = stored_heads.require_head(connection, head.uid).spec
     check_trainable(counts, adapters.HeadSpec.from_json(spec), max_classes)
     return changes, stored_jobs.start_job(connection, head.uid, spec, activate=True)
-
-
-def changeable(
-    connection: Connection, name: HeadName, labels: Collection[str]
-) -> tuple[HeadRecord, set[str]]:
-    """Returns a head whose labels may change now, and its labels.
-
-    Raises:
-        PreconditionFailed: it is trained, on the labels as they are.
-        NotFound: there is no such head, or it does not have one of the labels.
-    """
-    head = stored_heads.get_head(connection, name.tenant, name.head)
-    job = stored_jobs.unfinished_job(connection, head.uid)
-    if job is not None:
-        raise PreconditionFailed(
-            f"head: {name} is being trained on its labels as they are; wait for the training, or "
-            "cancel it",
-            field="head",
-            limit="no training",
-            value=f"{name}/trainings/{job.id}",
-        )
-    known = {*stored_labels.count_labels(connection, head.uid), *_active_labels(connection, head)}
-    for label in labels:
-        if label not in known:
-            near = nearest_label(label, known)
-            meant = "" if near is None else f"; {near!r} may be meant"
-            raise NotFound(
-                f"label: {name} has no label {label!r}{meant}", field="label", value=label
-            )
-    return head, known

@@ -9,6 +9,7 @@ from typing import Any
 
 from sqlalchemy import Connection, case, func, select, update
 
+from service.errors import NotFound, PreconditionFailed
 from service.store import schema
 from service.store.captures import change_captured_labels
 from service.store.changes import changed_in
@@ -16,9 +17,12 @@ from service.store.descriptions import delete_descriptions
 from service.store.example_rules import DESCRIPTION
 from service.store.examples import delete_example
 from service.store.head_records import HeadRecord
-from service.store.heads import update_head
+from service.store.heads import get_head, update_head
+from service.store.jobs import unfinished_job
 from service.store.version_members import members_of
 from service.store.versions import add_version, get_version, set_active
+from trunkline.datasets.labels import nearest_label
+from trunkline.resources import HeadName
 
 _OF_EXAMPLES = ("label", "predicted_label", "other_label")
 """Fields of a report that hold a label."""
@@ -69,6 +73,43 @@ def count_labels(connection: Connection, uid: str) -> dict[str, LabelCount]:
         label: LabelCount(counts.get((label, False), 0), counts.get((label, True), 0), said[label])
         for label in sorted({label for label, _ in counts} | said.keys())
     }
+
+
+def changeable(
+    connection: Connection, name: HeadName, labels: Collection[str]
+) -> tuple[HeadRecord, set[str]]:
+    """Returns a head whose labels may change now, and its labels.
+
+    Raises:
+        PreconditionFailed: it is trained, on the labels as they are.
+        NotFound: there is no such head, or it does not have one of the labels.
+    """
+    head = get_head(connection, name.tenant, name.head)
+    job = unfinished_job(connection, head.uid)
+    if job is not None:
+        raise PreconditionFailed(
+            f"head: {name} is being trained on its labels as they are; wait for the training, or "
+            "cancel it",
+            field="head",
+            limit="no training",
+            value=f"{name}/trainings/{job.id}",
+        )
+    known = {*count_labels(connection, head.uid), *active_labels(connection, head)}
+    for label in labels:
+        if label not in known:
+            near = nearest_label(label, known)
+            meant = "" if near is None else f"; {near!r} may be meant"
+            raise NotFound(
+                f"label: {name} has no label {label!r}{meant}", field="label", value=label
+            )
+    return head, known
+
+
+def active_labels(connection: Connection, head: HeadRecord) -> set[str]:
+    """Returns the labels that the active version of a head has; none without one."""
+    if not head.active_version:
+        return set()
+    return set(get_version(connection, head.uid, head.active_version).labels)
 
 
 def change_labels(

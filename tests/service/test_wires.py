@@ -54,6 +54,17 @@ def test_files_that_cannot_be_used_are_refused_at_the_start(
         ("extractor_tls_ca: ", {"extractor": "gpu:1", "extractor_tls_ca": "none"}),
         ("trusted_proxies: each must be an IP", {"trusted_proxies": "10.0.0.1,proxy"}),
         ("trusted_proxies: each must be an IP", {"trusted_proxies": "*"}),
+        ("label_studio_url: must be http", {"label_studio_url": "labels:8080"}),
+        ("label_studio_url: must be http", {"label_studio_url": "http://labels/project"}),
+        ("label_studio_token_file: must be given with", {"label_studio_token_file": "ca"}),
+        (
+            "label_studio_token_file: cannot be read",
+            {"label_studio_url": "http://labels", "label_studio_token_file": "none"},
+        ),
+        (
+            "label_studio_token_file: must hold at least 1",
+            {"label_studio_url": "http://labels", "label_studio_token_file": "ca"},
+        ),
     ],
 )
 def test_settings_of_a_server_that_make_no_sense_are_refused(

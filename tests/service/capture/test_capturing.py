@@ -18,7 +18,7 @@ from service.store.tenants import counted, get_tenant
 from tests.service.server import HEAD, InProcessServer, StartServer, texts, weights
 from tests.service.tiny_backbone import FINGERPRINT
 from trunkline.digest import text_digest
-from trunkline.v1 import common_pb2, heads_pb2, prediction_pb2
+from trunkline.v1 import common_pb2, heads_pb2, prediction_pb2, reviews_pb2
 
 ALWAYS = prediction_pb2.CAPTURE_CHOICE_ALWAYS
 NEVER = prediction_pb2.CAPTURE_CHOICE_NEVER
@@ -324,3 +324,41 @@ def retention(server: InProcessServer, later: float) -> CaptureRetention:
         application.metrics,
         lambda: time.time() + later,
     )
+
+
+async def test_page_of_reviews_with_neighbours_is_small_enough_for_a_message(
+    capturing: InProcessServer,
+) -> None:
+    await capture(capturing, random_share=1.0, per_hour=1000)
+    await capturing.predict(*texts(*(f"text {number}" for number in range(101))))
+    assert len(await kept(capturing)) == 101
+
+    async def page(**more: Any) -> reviews_pb2.ListReviewsResponse:
+        request = reviews_pb2.ListReviewsRequest(head=HEAD, page_size=1000, **more)
+        reply: reviews_pb2.ListReviewsResponse = await capturing.ask("ListReviews", request)
+        return reply
+
+    assert len((await page()).reviews) == 101
+    first = await page(neighbours=1)
+    assert len(first.reviews) == 100
+    rest = await page(neighbours=1, page_token=first.next_page_token)
+    assert (len(rest.reviews), rest.next_page_token) == (1, "")
+
+
+async def test_damaged_embedding_keeps_nobody_from_the_reviews(capturing: InProcessServer) -> None:
+    await capturing.add({"one": "yes", "two": "no"})
+    await capturing.predict(*texts("one", "three"))
+    await kept(capturing)
+
+    def damage(connection: Connection) -> None:
+        rows = update(schema.embeddings).filter_by(digest=text_digest("three"))
+        connection.execute(rows.values(crc32=7))
+
+    await capturing.application._database.write(damage)
+    request = reviews_pb2.ListReviewsRequest(head=HEAD, neighbours=2)
+    reply = await capturing.ask("ListReviews", request)
+    found = {row.digest: [one.digest for one in row.neighbours] for row in reply.reviews}
+    assert found == {
+        text_digest("one"): [text_digest("one"), text_digest("two")],
+        text_digest("three"): [],
+    }

@@ -7,7 +7,9 @@ from typing import Any
 import pytest
 
 from service.errors import InvalidRequest, NotFound, PreconditionFailed
+from service.store.live_set import live_set
 from tests.service.server import HEAD, InProcessServer, best, import_request, texts
+from tests.service.tail_heads import database_of
 from trunkline.digest import text_digest
 from trunkline.v1 import common_pb2, heads_pb2
 
@@ -135,6 +137,8 @@ async def test_descriptions_follow_their_labels(server: InProcessServer) -> None
     await server.train()
     merged = dict((await server.head()).label_descriptions)
     assert set(merged) == {"red", "blue", "green"}
+    listed = heads_pb2.ListExamplesRequest(head=HEAD, label="red")
+    assert len((await server.ask("ListExamples", listed)).examples) == 1
     gone = heads_pb2.DeleteLabelRequest(head=HEAD, label="green", examples=KEEP)
     await server.ask("DeleteLabel", gone)
     await server.train()
@@ -230,6 +234,20 @@ async def test_estimate_of_a_live_copy_that_takes_over_counts_no_description(
     promoted = await server.ask("PromoteLiveCopy", heads_pb2.PromoteLiveCopyRequest(head=HEAD))
     assert promoted.version.description_count == 2
     assert promoted.version.estimate.examples == len(said)
+
+
+async def test_nobody_vouches_for_a_description_that_a_live_copy_is_built_on(
+    server: InProcessServer,
+) -> None:
+    await described(server)
+    await server.add({"red one": "red"})
+    await server.train()
+    await server.feedback({"red two": "red"})
+    uid = (await server.head()).uid
+    members = (await database_of(server).read(live_set, uid)).members
+    assert {(member.anchor, member.described) for member in members} == {
+        *((True, False), (False, True)),
+    }
 
 
 async def test_description_that_an_upload_holds_out_is_no_test(server: InProcessServer) -> None:
